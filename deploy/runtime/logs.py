@@ -1,0 +1,52 @@
+"""Structured logs: one event per line with its fields; readable on a terminal, else JSON."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from deploy.runtime.settings import RuntimeSettings
+
+# Libraries that tell at INFO what only their developers read.
+_QUIET = ("aiokafka", "faust", "mode", "aiohttp.access", "asyncio", "kafka")
+
+
+def configure_logging(settings: RuntimeSettings, process: str, worker: int | None = None) -> None:
+    """Send our logs and the libraries' through one pipeline to stdout. Called once per process."""
+    is_console = settings.log_format == "console" or (
+        settings.log_format == "auto" and sys.stdout.isatty()
+    )
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if is_console:
+        renderer: list[Any] = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    else:
+        renderer = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level]
+        ),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.contextvars.bind_contextvars(process=process)
+    if worker is not None:
+        structlog.contextvars.bind_contextvars(worker=worker)

@@ -1,0 +1,446 @@
+"""What a usage event is, and what a valid one looks like: one answer for both doors.
+
+The gateway and the streams validate with the same adapters, so an event that one takes the other
+takes too. JSON text in, plain dicts out; unknown keys are dropped, `null` is not "absent".
+Field rules: docs/produce.md, table "Fields of an event".
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NotRequired, cast
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from schemas.provider_response import TOKENS_MAX, take_provider_response
+from schemas.topics import EVENTS_PER_RECORD_MAX
+
+EventType = Literal[
+    "TOKEN_USAGE",
+    "API_CALL",
+    "FEATURE_ACCESS",
+    "IMAGE_GENERATION",
+    "VIDEO_GENERATION",
+    "CUSTOM",
+]
+Provider = Literal[
+    "OPENAI",
+    "ANTHROPIC",
+    "GOOGLE",
+    "COHERE",
+    "MISTRAL",
+    "STABILITY_AI",
+    "RUNWAY",
+    "REPLICATE",
+    "AMAZON",
+    "BLACK_FOREST_LABS",
+]
+
+# Quantities and seconds above this have no price that anybody means; it also bounds arithmetic.
+AMOUNT_MAX = 10**15
+# Identities and names are indexed by Postgres, whose index entries end at 2,704 bytes.
+TEXT_LENGTH_MAX = 512
+METADATA_BYTES_MAX = 65_536
+
+_UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+_UTC_TIME = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})T([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d+))?)?Z", re.ASCII
+)
+
+
+def _integral(value: float) -> int:
+    """Read 5.0 as 5: JSON does not tell them apart."""
+    if not value.is_integer():
+        raise ValueError("Expected integer, received a number with a fraction")
+    return int(value)
+
+
+def _timestamp(text: str) -> str:
+    """Accept ISO 8601 in UTC with `Z`; seconds and a fraction of any length are optional."""
+    parse_timestamp(text)
+    return text
+
+
+@lru_cache(maxsize=8_192)  # events of one batch mostly share their seconds
+def parse_timestamp(text: str) -> datetime:
+    """Return the moment an event names, cut to microseconds. Raises ValueError."""
+    match = _UTC_TIME.fullmatch(text)
+    if match is None:
+        raise ValueError("Expected an ISO 8601 time in UTC, such as 2025-01-17T14:30:00Z")
+    year, month, day, hour, minute, second, fraction = match.groups()
+    try:
+        return datetime(
+            int(year),
+            int(month),
+            int(day),
+            int(hour),
+            int(minute),
+            int(second or 0),
+            int((fraction or "0")[:6].ljust(6, "0")),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        raise ValueError("No such day in the calendar") from None
+
+
+def _bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError:
+        raise ValueError("Integers must fit in 64 bits") from None
+    if len(encoded) > METADATA_BYTES_MAX:
+        raise ValueError(f"At most {METADATA_BYTES_MAX} bytes of JSON")
+    if rb"\u0000" in encoded:
+        raise ValueError("Must not hold the character U+0000")
+    return value
+
+
+# Postgres holds no U+0000 in text.
+Text = Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00]*$")]
+RequiredText = Annotated[
+    str, StringConstraints(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00]+$")
+]
+# The integer branch stands first: it is the usual one and stays in Rust.
+TokenCount = Annotated[
+    Annotated[StrictInt, Field(ge=0, le=TOKENS_MAX)]
+    | Annotated[StrictFloat, Field(ge=0, lt=TOKENS_MAX), AfterValidator(_integral)],
+    Field(union_mode="left_to_right"),
+]
+ImageCount = Annotated[
+    Annotated[StrictInt, Field(gt=0, le=AMOUNT_MAX)]
+    | Annotated[StrictFloat, Field(gt=0, le=AMOUNT_MAX), AfterValidator(_integral)],
+    Field(union_mode="left_to_right"),
+]
+Amount = Annotated[
+    Annotated[StrictInt, Field(gt=0, le=AMOUNT_MAX)]
+    | Annotated[StrictFloat, Field(gt=0, le=AMOUNT_MAX, allow_inf_nan=False)],
+    Field(union_mode="left_to_right"),
+]
+
+
+@with_config(ConfigDict(strict=True, extra="ignore", allow_inf_nan=False))
+class UsageEvent(TypedDict):
+    """One usage event, as validated: `event_id` in lower case, an empty key removed."""
+
+    event_id: Annotated[str, StringConstraints(pattern=_UUID, to_lower=True)]
+    customer_id: RequiredText
+    event_type: EventType
+    feature_id: Text
+    timestamp: Annotated[str, AfterValidator(_timestamp)]
+    user_id: NotRequired[Text]
+    team_id: NotRequired[Text]
+    provider: NotRequired[Provider]
+    model: NotRequired[Text]
+    input_tokens: NotRequired[TokenCount]
+    output_tokens: NotRequired[TokenCount]
+    image_count: NotRequired[ImageCount]
+    image_size: NotRequired[Text]
+    quality: NotRequired[Text]
+    duration_seconds: NotRequired[Amount]
+    resolution: NotRequired[Text]
+    unit_type: NotRequired[Text]
+    quantity: NotRequired[Amount]
+    metadata: NotRequired[Annotated[dict[str, Any], AfterValidator(_bounded_metadata)]]
+    idempotency_key: NotRequired[Text]
+    provider_response: NotRequired[dict[str, Any]]
+
+
+@with_config(ConfigDict(strict=True, extra="ignore"))
+class EventBatch(TypedDict):
+    """The body of an ingest request, and one form of a record of `usage.raw`."""
+
+    events: Annotated[list[UsageEvent], Field(min_length=1, max_length=EVENTS_PER_RECORD_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field; `path` leads to it from the batch (or the event)."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidEvent:
+    """An event that is not valid, with what could be read of it for those who look for it."""
+
+    errors: tuple[FieldError, ...]
+    readable: dict[str, str]  # customer_id, event_id, idempotency_key, provider, model, where text
+
+
+class NotJsonError(ValueError):
+    """The text is no JSON (or not UTF-8)."""
+
+
+class InvalidBatchError(ValueError):
+    """The JSON is no batch of valid events."""
+
+    def __init__(self, errors: tuple[FieldError, ...]) -> None:
+        super().__init__("; ".join(f"{_dotted(e.path)}: {e.message}" for e in errors[:5]))
+        self.errors = errors
+
+
+class TooManyEventsError(InvalidBatchError):
+    """More events than a record may hold."""
+
+
+_BATCH = TypeAdapter(EventBatch)
+_EVENT = TypeAdapter(UsageEvent)
+_READABLE = ("customer_id", "event_id", "idempotency_key", "provider", "model")
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, path)) or "(top level)"
+
+
+def validate_batch(body: bytes) -> list[UsageEvent]:
+    """Return the valid events of `{"events": [...]}`, all or nothing.
+
+    Raises NotJsonError, TooManyEventsError, or InvalidBatchError with every field that is wrong.
+    """
+    _refuse_non_finite(body)
+    try:
+        batch = _BATCH.validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    return [settle(event) for event in batch["events"]]
+
+
+def _refuse_non_finite(value: bytes) -> None:
+    """Refuse NaN and Infinity, which pydantic's JSON reader takes and JSON does not know."""
+    if b"NaN" in value or b"Infinity" in value:
+        try:
+            orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise NotJsonError(str(error)) from None
+
+
+def validate_each(value: bytes) -> list[UsageEvent | InvalidEvent]:
+    """Return each event of a record, valid or not: one event object, or `{"events": [...]}`.
+
+    Raises NotJsonError, TooManyEventsError or InvalidBatchError when the record as a whole holds
+    no list of events. An empty list of events is valid here and yields nothing.
+    """
+    if b'"events"' not in value:
+        return [_validate_object(value)]
+    try:
+        return cast("list[UsageEvent | InvalidEvent]", validate_batch(value))
+    except TooManyEventsError:
+        raise
+    except InvalidBatchError:
+        return _validate_one_by_one(value)
+
+
+def _validate_one_by_one(value: bytes) -> list[UsageEvent | InvalidEvent]:
+    slices = event_slices(value)
+    if len(slices) > EVENTS_PER_RECORD_MAX:
+        raise TooManyEventsError(
+            (FieldError(("events",), f"At most {EVENTS_PER_RECORD_MAX} events a record"),)
+        )
+    return [_validate_one(text) for text in slices]
+
+
+def _validate_object(value: bytes) -> UsageEvent | InvalidEvent:
+    """Validate a record that is one event: the usual form of a producer's own records."""
+    _refuse_non_finite(value)
+    try:
+        return settle(_EVENT.validate_json(value))
+    except ValidationError as error:
+        refusal = _refusal(error)
+        if isinstance(refusal, NotJsonError) or refusal.errors[0].path == ():
+            raise refusal from None
+        return InvalidEvent(refusal.errors, _readable(value))
+
+
+def _validate_one(text: bytes) -> UsageEvent | InvalidEvent:
+    try:
+        return settle(_EVENT.validate_json(text))
+    except ValidationError as error:
+        return InvalidEvent(_field_errors(error), _readable(text))
+
+
+def settle(event: UsageEvent) -> UsageEvent:
+    """Return the event as it goes on: counts filled in, an empty idempotency key gone."""
+    if "provider_response" in event:
+        event = cast("UsageEvent", take_provider_response(cast("dict[str, Any]", event)))
+    if event.get("idempotency_key") == "":
+        del event["idempotency_key"]
+    return event
+
+
+def _readable(text: bytes) -> dict[str, str]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        return {}
+    values = {name: found.get(name) for name in _READABLE}
+    # Postgres will keep these beside the letter: no U+0000, no lone surrogates.
+    return {
+        name: value.encode("utf-8", "replace")
+        .decode()
+        .replace("\0", "\N{REPLACEMENT CHARACTER}")[:TEXT_LENGTH_MAX]
+        for name, value in values.items()
+        if isinstance(value, str) and value
+    }
+
+
+def _refusal(error: ValidationError) -> NotJsonError | InvalidBatchError:
+    found = error.errors(include_url=False, include_context=True, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return NotJsonError(str(found[0].get("ctx", {}).get("error", found[0]["msg"])))
+    errors = _field_errors(error)
+    if any(one["type"] == "too_long" and one["loc"] == ("events",) for one in found):
+        return TooManyEventsError(errors)
+    return InvalidBatchError(errors)
+
+
+# pydantic's type of error -> what we say. The rest keep pydantic's own sentence.
+_WORDING = {
+    "missing": "Required",
+    "string_type": "Expected string",
+    "dict_type": "Expected object",
+    "list_type": "Expected array",
+    "int_type": "Expected integer",
+    "float_type": "Expected number",
+}
+
+
+def _field_errors(error: ValidationError) -> tuple[FieldError, ...]:
+    by_path: dict[tuple[str | int, ...], FieldError] = {}
+    for one in error.errors(include_url=False, include_context=True, include_input=True):
+        path = tuple(part for part in one["loc"] if not str(part).startswith(_UNION_BRANCHES))
+        # A number that is neither branch of its union is named by the last, the wider one.
+        by_path[path] = FieldError(path, _message(one))
+    return tuple(by_path.values())
+
+
+# How pydantic names the branches of a union of numbers; no field of ours begins so.
+_UNION_BRANCHES = ("constrained-", "function-after[")
+
+
+def _message(one: Any) -> str:
+    kind, context = one["type"], one.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return (
+            f"Expected {context['expected'].replace(' or ', ', ')}, received {_shown(one['input'])}"
+        )
+    if kind == "string_pattern_mismatch":
+        is_id = context["pattern"] == _UUID
+        return "Invalid uuid" if is_id else "Must not be empty or hold the character U+0000"
+    if kind in {"int_type", "float_type"}:
+        return f"Expected number, received {_json_type(one['input'])}"
+    wording = _WORDING.get(kind)
+    if wording is None:
+        return str(one["msg"])
+    return wording if kind == "missing" else f"{wording}, received {_json_type(one['input'])}"
+
+
+def _shown(value: Any) -> str:
+    return f"'{value[:40]}'" if isinstance(value, str) else _json_type(value)
+
+
+def _json_type(value: Any) -> str:
+    names = {type(None): "null", bool: "boolean", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "number")
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampPolicy:
+    """How far an event's own time may lie from the time it came in. None: no limit."""
+
+    past_days_max: int | None
+    future_seconds_max: int | None
+
+
+def check_timestamp(event: UsageEvent, now_ms: int, policy: TimestampPolicy) -> FieldError | None:
+    """Return what is wrong with the event's time, judged against `now_ms` (epoch milliseconds)."""
+    age_seconds = now_ms // 1000 - int(parse_timestamp(event["timestamp"]).timestamp())
+    if policy.future_seconds_max is not None and -age_seconds > policy.future_seconds_max:
+        return FieldError(
+            ("timestamp",), f"More than {policy.future_seconds_max} seconds in the future"
+        )
+    if policy.past_days_max is not None and age_seconds > policy.past_days_max * 86_400:
+        return FieldError(("timestamp",), f"More than {policy.past_days_max} days in the past")
+    return None
+
+
+_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def event_slices(value: bytes) -> list[bytes]:
+    """Return the original bytes of each event of a record, in order: what a dead letter keeps.
+
+    The record is one event object, or an object with an array under `events`. Raises NotJsonError,
+    or InvalidBatchError when it is neither. Slow; only records with something wrong come here.
+    """
+    try:
+        text = value.decode()
+        slices = _slices(text)
+    except RecursionError:
+        raise NotJsonError("nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise NotJsonError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise NotJsonError(str(error)) from None
+    return [one.encode() for one in slices]
+
+
+def _slices(text: str) -> list[str]:
+    top, _ = _value_at(text, _skip(text, 0))
+    if not isinstance(top, dict):
+        raise InvalidBatchError((FieldError((), f"Expected object, received {_json_type(top)}"),))
+    if "events" not in top:
+        return [text.strip(" \t\n\r")]
+    if not isinstance(top["events"], list):
+        raise InvalidBatchError(
+            (FieldError(("events",), f"Expected array, received {_json_type(top['events'])}"),)
+        )
+    # The last `events` counts, as for every JSON reader that takes a repeated key at all.
+    found: list[str] = []
+    at = _skip(text, _skip(text, 0) + 1)
+    while text[at] == '"':
+        key, at = _value_at(text, at)
+        at = _skip(text, _skip(text, at) + 1)  # over the colon
+        if key == "events" and text[at] == "[":
+            found, at = _array_slices(text, at)
+        else:
+            _, at = _value_at(text, at)
+        at = _skip(text, at)
+        at = _skip(text, at + 1) if text[at] == "," else at
+    return found
+
+
+def _array_slices(text: str, at: int) -> tuple[list[str], int]:
+    found = []
+    at = _skip(text, at + 1)
+    while text[at] != "]":
+        _, end = _value_at(text, at)
+        found.append(text[at:end])
+        at = _skip(text, end)
+        at = _skip(text, at + 1) if text[at] == "," else at
+    return found, at + 1
+
+
+def _value_at(text: str, at: int) -> tuple[Any, int]:
+    return _DECODER.raw_decode(text, at)
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at

@@ -1,0 +1,285 @@
+"""From usage to cost and credits: exact, at the price in force when the event happened.
+
+Arithmetic is on whole numbers: multiply first, divide last, round once. Cost is counted in
+attodollars (10^-18 USD), rounded half-even; `credits` is the ceiling of the exact cost times 1,000.
+Which types cost what, and which are free, follows the service that this one replaces, less its
+floats and its fallback prices.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+from schemas.events import UsageEvent, parse_timestamp
+
+CREDITS_PER_USD = 1_000
+COST_PLACES = 18
+COST_PLACES_SHOWN_MIN = 6
+ATTODOLLARS_PER_USD = 1_000_000_000_000_000_000  # 10 ** COST_PLACES
+CUSTOM_UNITS_PER_USD = 100  # a custom unit costs a cent, that is, ten credits
+CREDITS_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Price:
+    """One row of ProviderCost: USD per `unit_size` units, in force in [valid_from, valid_until)."""
+
+    id: str
+    provider: str
+    model: str
+    cost_type: str  # INPUT_TOKEN, OUTPUT_TOKEN, REQUEST, IMAGE, AUDIO, VIDEO
+    cost_per_unit: Decimal
+    unit_size: int
+    valid_from: datetime
+    valid_until: datetime | None
+    created_at: datetime
+
+    @cached_property
+    def ratio(self) -> tuple[int, int]:
+        """USD of one unit as (numerator, denominator)."""
+        numerator, denominator = self.cost_per_unit.as_integer_ratio()
+        return numerator, denominator * self.unit_size
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one model costs a customer in credits, per `per_unit` units."""
+
+    per_unit: int
+    input_tokens: Decimal | None = None
+    output_tokens: Decimal | None = None
+    flat_rate: Decimal | None = None  # per image, second or unit
+
+
+@dataclass(frozen=True, slots=True)
+class BurnTable:
+    """A customer's own rates, by model; the highest version in force wins."""
+
+    id: str
+    customer_id: str
+    version: int
+    rules: Mapping[str, Rule]
+    valid_from: datetime
+    valid_until: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """What an event costs: whole credits, attodollars, and the ids of the prices that said so."""
+
+    credits: int
+    cost_attodollars: int
+    price_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unpriced:
+    """No price is in force for something that the event used."""
+
+    message: str
+
+
+class PriceBook:
+    """The prices of one revision; built once, never changed, looked up per event."""
+
+    __slots__ = ("_burn_tables", "_prices", "revision")
+
+    def __init__(
+        self, revision: int, prices: Iterable[Price] = (), burn_tables: Iterable[BurnTable] = ()
+    ) -> None:
+        self.revision = revision
+        self._prices: dict[tuple[str, str, str], list[Price]] = {}
+        self._burn_tables: dict[str, list[BurnTable]] = {}
+        # Latest valid_from first, then latest created_at, then id: the first in force wins.
+        for price in sorted(prices, key=lambda p: (p.valid_from, p.created_at, p.id), reverse=True):
+            key = (price.provider, price.model, price.cost_type)
+            self._prices.setdefault(key, []).append(price)
+        for table in sorted(
+            burn_tables, key=lambda t: (t.version, t.valid_from, t.created_at, t.id), reverse=True
+        ):
+            self._burn_tables.setdefault(table.customer_id, []).append(table)
+
+    def price(self, provider: str, model: str, cost_type: str, at: datetime) -> Price | None:
+        """Return the price in force at a moment, or None."""
+        for price in self._prices.get((provider, model, cost_type), ()):
+            if price.valid_from <= at and (price.valid_until is None or at < price.valid_until):
+                return price
+        return None
+
+    def burn_table(self, customer_id: str, model: str, at: datetime) -> BurnTable | None:
+        """Return the customer's table in force at a moment if it names the model, else None."""
+        for table in self._burn_tables.get(customer_id, ()):
+            if table.valid_from <= at and (table.valid_until is None or at < table.valid_until):
+                return table if model in table.rules else None
+        return None
+
+
+# event type -> its billable parts: (cost type, field, amount where the field is absent)
+_BILLABLE: dict[str, tuple[tuple[str, str, int], ...]] = {
+    "TOKEN_USAGE": (("INPUT_TOKEN", "input_tokens", 0), ("OUTPUT_TOKEN", "output_tokens", 0)),
+    "IMAGE_GENERATION": (("IMAGE", "image_count", 1),),
+    "VIDEO_GENERATION": (("VIDEO", "duration_seconds", 1),),
+}
+
+FREE = Rated(0, 0, ())
+
+
+def rate(event: UsageEvent, book: PriceBook) -> Rated | Unpriced:
+    """Return what a valid event costs by this price book, or why nobody can say.
+
+    Free by rule: API_CALL and FEATURE_ACCESS; CUSTOM without `unit_type` and `quantity`; usage that
+    names no provider or no model; counts of 0.
+    """
+    if event["event_type"] == "CUSTOM":
+        return _rate_custom(event)
+    parts = _BILLABLE.get(event["event_type"])
+    model = event.get("model")
+    if parts is None or not model or "provider" not in event:
+        return FREE
+    used = [
+        (cost_type, amount)
+        for cost_type, field, absent in parts
+        if (amount := event.get(field, absent)) > 0  # type: ignore[operator]
+    ]
+    return _rate_used(event, model, used, book) if used else FREE  # type: ignore[arg-type]
+
+
+def exact_ratio(number: float) -> tuple[int, int]:
+    """Return a JSON number as the decimal it was written as (its shortest, for a double)."""
+    if isinstance(number, int):
+        return number, 1
+    return Decimal(repr(number)).as_integer_ratio()
+
+
+def _rate_custom(event: UsageEvent) -> Rated | Unpriced:
+    if not event.get("unit_type") or "quantity" not in event:
+        return FREE
+    numerator, denominator = exact_ratio(event["quantity"])
+    return _rated(numerator, denominator * CUSTOM_UNITS_PER_USD, None, ())
+
+
+def _rate_used(
+    event: UsageEvent, model: str, used: list[tuple[str, float]], book: PriceBook
+) -> Rated | Unpriced:
+    at = parse_timestamp(event["timestamp"])
+    provider = event["provider"]
+    numerator, denominator, price_ids = 0, 1, []
+    for cost_type, amount in used:
+        price = book.price(provider, model, cost_type, at)
+        if price is None:
+            return Unpriced(
+                f"no {cost_type} price for {provider} {model} in force at {event['timestamp']}"
+            )
+        own_numerator, own_denominator = _times(amount, price.ratio)
+        numerator = numerator * own_denominator + own_numerator * denominator
+        denominator *= own_denominator
+        price_ids.append(price.id)
+    table = book.burn_table(event["customer_id"], model, at)
+    if table is None:
+        return _rated(numerator, denominator, None, tuple(price_ids))
+    own_credits = _by_burn_table(table.rules[model], used)
+    if own_credits is None:
+        return Unpriced(f"burn table {table.id} names {model} without a rate for this usage")
+    return _rated(numerator, denominator, own_credits, (*price_ids, table.id))
+
+
+def _times(amount: float, ratio: tuple[int, int]) -> tuple[int, int]:
+    if isinstance(amount, int):
+        return amount * ratio[0], ratio[1]
+    numerator, denominator = exact_ratio(amount)
+    return numerator * ratio[0], denominator * ratio[1]
+
+
+def _by_burn_table(rule: Rule, used: list[tuple[str, float]]) -> Fraction | None:
+    rates = {"INPUT_TOKEN": rule.input_tokens, "OUTPUT_TOKEN": rule.output_tokens}
+    total = Fraction(0)
+    for cost_type, amount in used:
+        own = rates.get(cost_type, rule.flat_rate)
+        if own is None:
+            return None
+        total += Fraction(*exact_ratio(amount)) * Fraction(own) / rule.per_unit
+    return total
+
+
+def _rated(
+    numerator: int, denominator: int, own_credits: Fraction | None, price_ids: tuple[str, ...]
+) -> Rated | Unpriced:
+    """Round USD of numerator/denominator; `own_credits` are a burn table's, not yet rounded."""
+    if own_credits is None:
+        whole_credits = -(-numerator * CREDITS_PER_USD // denominator)
+    else:
+        whole_credits = -(-own_credits.numerator // own_credits.denominator)
+    if whole_credits > CREDITS_MAX:
+        return Unpriced(f"costs {whole_credits} credits, more than a ledger row can hold")
+    return Rated(whole_credits, _attodollars(numerator, denominator), price_ids)
+
+
+def _attodollars(numerator: int, denominator: int) -> int:
+    units: int
+    units, rest = divmod(numerator * ATTODOLLARS_PER_USD, denominator)
+    twice = 2 * rest
+    is_up = twice > denominator or (twice == denominator and units % 2 == 1)
+    return units + 1 if is_up else units
+
+
+def cost_text(attodollars: int) -> str:
+    """Return a cost as USD: at least 6 decimals, at most 18, no trailing zeros beyond the sixth."""
+    whole, places = divmod(attodollars, ATTODOLLARS_PER_USD)
+    text = f"{places:018d}".rstrip("0").ljust(COST_PLACES_SHOWN_MIN, "0")
+    return f"{whole}.{text}"
+
+
+def attodollars_from_text(text: str) -> int:
+    """Read what `cost_text` wrote."""
+    whole, _, places = text.partition(".")
+    return int(whole) * ATTODOLLARS_PER_USD + int(places.ljust(COST_PLACES, "0"))
+
+
+def price_from_row(row: Mapping[str, Any]) -> Price:
+    """Read a ProviderCost row as `usage.prices` carries it (numbers and times as text)."""
+    return Price(
+        id=row["id"],
+        provider=row["provider"],
+        model=row["model"],
+        cost_type=row["cost_type"],
+        cost_per_unit=Decimal(row["cost_per_unit"]),
+        unit_size=int(row["unit_size"]),
+        valid_from=datetime.fromisoformat(row["valid_from"]),
+        valid_until=_moment(row["valid_until"]),
+        created_at=datetime.fromisoformat(row["created_at"]),
+    )
+
+
+def burn_table_from_row(row: Mapping[str, Any]) -> BurnTable:
+    """Read a BurnTable row as `usage.prices` carries it. Inactive tables are not published."""
+    return BurnTable(
+        id=row["id"],
+        customer_id=row["customer_id"],
+        version=int(row["version"]),
+        rules={model: _rule(rule) for model, rule in row["rules"].items()},
+        valid_from=datetime.fromisoformat(row["valid_from"]),
+        valid_until=_moment(row["valid_until"]),
+        created_at=datetime.fromisoformat(row["created_at"]),
+    )
+
+
+def _rule(rule: Mapping[str, Any]) -> Rule:
+    def rate_of(name: str) -> Decimal | None:
+        value = rule.get(name)
+        return None if value is None else Decimal(str(value))
+
+    return Rule(
+        per_unit=int(rule.get("per_unit", 1)),
+        input_tokens=rate_of("input_tokens"),
+        output_tokens=rate_of("output_tokens"),
+        flat_rate=rate_of("flat_rate"),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
