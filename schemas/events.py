@@ -26,7 +26,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from schemas.provider_response import TOKENS_MAX, take_provider_response
+from schemas.provider_response import TEXT_LENGTH_MAX, TOKENS_MAX, take_provider_response
 from schemas.topics import EVENTS_PER_RECORD_MAX
 
 EventType = Literal[
@@ -52,8 +52,6 @@ Provider = Literal[
 
 # Quantities and seconds above this have no price that anybody means; it also bounds arithmetic.
 AMOUNT_MAX = 10**15
-# Identities and names are indexed by Postgres, whose index entries end at 2,704 bytes.
-TEXT_LENGTH_MAX = 512
 METADATA_BYTES_MAX = 65_536
 
 _UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
@@ -236,7 +234,10 @@ def validate_each(value: bytes) -> list[UsageEvent | InvalidEvent]:
     no list of events. An empty list of events is valid here and yields nothing.
     """
     if b'"events"' not in value:
-        return [_validate_object(value)]
+        one = _validate_object(value)
+        # JSON may spell the key with escapes; then it is no event, but holds some.
+        is_final = not isinstance(one, InvalidEvent) or b"\\u" not in value
+        return [one] if is_final else _validate_one_by_one(value)
     try:
         return cast("list[UsageEvent | InvalidEvent]", validate_batch(value))
     except TooManyEventsError:
@@ -276,7 +277,11 @@ def _validate_one(text: bytes) -> UsageEvent | InvalidEvent:
 def settle(event: UsageEvent) -> UsageEvent:
     """Return the event as it goes on: counts filled in, an empty idempotency key gone."""
     if "provider_response" in event:
+        own_metadata = event.get("metadata")
         event = cast("UsageEvent", take_provider_response(cast("dict[str, Any]", event)))
+        # What one door accepted must pass the other: the event's own metadata may fill the limit.
+        if own_metadata and len(orjson.dumps(event["metadata"])) > METADATA_BYTES_MAX:
+            event["metadata"] = own_metadata
     if event.get("idempotency_key") == "":
         del event["idempotency_key"]
     return event

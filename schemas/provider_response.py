@@ -14,6 +14,8 @@ _COUNTS_OF_PROVIDER = {
 }
 
 TOKENS_MAX = 2**63 - 1
+# Identities and names are indexed by Postgres, whose index entries end at 2,704 bytes.
+TEXT_LENGTH_MAX = 512
 
 
 def _metadata(provider: str, response: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,8 +33,15 @@ def _metadata(provider: str, response: Mapping[str, Any]) -> dict[str, Any]:
             "model": response.get("model"),
             "system_fingerprint": response.get("system_fingerprint"),
         }
-    kept = {key: value for key, value in found.items() if isinstance(value, str | int)}
+    kept = {key: value for key, value in found.items() if _is_small(value)}
     return kept | {"parsed_from_response": True}
+
+
+def _is_small(value: object) -> bool:
+    """Return whether a value may join the metadata, which were checked before it came."""
+    if isinstance(value, str):
+        return len(value) <= TEXT_LENGTH_MAX and "\0" not in value
+    return isinstance(value, int) and abs(value) <= TOKENS_MAX
 
 
 def _count(value: Any) -> int | None:

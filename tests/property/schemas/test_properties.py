@@ -92,7 +92,8 @@ def test_fold_header_reads_back(
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=40))
 def test_the_rule_of_folds_covers_every_position_once(ranges: list[tuple[int, int]]) -> None:
     """Whatever batches come in whatever order: no position twice, none skipped."""
-    next_offset, covered = 0, []
+    next_offset = 0
+    covered: list[int] = []
     for first, length in ranges:
         if cover(next_offset, first, first + length) is Cover.NEXT:
             covered += range(next_offset, first + length)

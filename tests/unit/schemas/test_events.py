@@ -28,7 +28,7 @@ EVENT = {
 }
 
 
-def batch(*events: dict[str, Any]) -> bytes:  # noqa: D103
+def batch(*events: dict[str, Any]) -> bytes:
     return json.dumps({"events": list(events)}).encode()
 
 

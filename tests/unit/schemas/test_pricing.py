@@ -23,7 +23,7 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 LATER = datetime(2025, 6, 1, tzinfo=UTC)
 
 
-def price(  # noqa: D103
+def price(
     cost_type: str = "INPUT_TOKEN",
     cost: str = "5",
     *,
@@ -50,7 +50,7 @@ def price(  # noqa: D103
 GUIDE = PriceBook(1, [price(), price("OUTPUT_TOKEN", "20")])
 
 
-def event(**fields: Any) -> UsageEvent:  # noqa: D103
+def event(**fields: Any) -> UsageEvent:
     return cast(
         "UsageEvent",
         {
@@ -66,7 +66,7 @@ def event(**fields: Any) -> UsageEvent:  # noqa: D103
     )
 
 
-def rated(found: Rated | Unpriced) -> tuple[int, str]:  # noqa: D103
+def rated(found: Rated | Unpriced) -> tuple[int, str]:
     assert isinstance(found, Rated)
     return found.credits, cost_text(found.cost_attodollars)
 
@@ -188,7 +188,7 @@ def test_price_in_force_at_the_events_time(prices: list[Price], expected: str | 
     assert (found.price_ids if isinstance(found, Rated) else None) == (expected and (expected,))
 
 
-def table(**rules: Rule) -> BurnTable:  # noqa: D103
+def table(**rules: Rule) -> BurnTable:
     return BurnTable("own", "cust", 1, rules, START, None, START)
 
 

@@ -1,4 +1,4 @@
-"""Token counts from a provider's response: filled where absent, and the response goes no further."""
+"""Token counts from a provider's response: filled where absent; it goes no further."""
 
 from typing import Any
 

@@ -1,0 +1,24 @@
+"""`python -m gateway`: one process of the gateway. Several may share host and port."""
+
+import uvloop
+
+from deploy.runtime.logs import configure_logging
+from deploy.runtime.metrics_server import start_metrics_server
+from deploy.runtime.settings import load_settings
+from gateway.app import listen, serve
+from gateway.settings import GatewaySettings
+
+USUAL_METRICS_PORT = 9101
+
+
+def main() -> None:
+    """Read the environment and serve until told to stop."""
+    settings = load_settings(GatewaySettings)
+    configure_logging(settings, "gateway")
+    with listen(settings) as listener:
+        start_metrics_server(settings.metrics_port, USUAL_METRICS_PORT)
+        uvloop.run(serve(settings, listener))
+
+
+if __name__ == "__main__":
+    main()

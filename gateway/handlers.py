@@ -1,0 +1,264 @@
+"""The routes of /v1, and the middleware that finds out who calls and how often."""
+
+import asyncio
+import re
+import time
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from gateway import dead_letters, ingest, metrics
+from gateway.auth import AUTHENTICATOR, api_key_of, hash_of
+from gateway.batches import BATCH_IDS, batch_status, event_status
+from gateway.duplicates import DUPLICATE_ADVICE
+from gateway.errors import (
+    UnavailableError,
+    invalid_request,
+    json_response,
+    not_found,
+    plain,
+    too_large,
+    unauthorized,
+)
+from gateway.postgres import POSTGRES
+from gateway.producer import RAW_PRODUCER
+from gateway.rate_limit import RATE_LIMITER, Allowance, peer_of
+from gateway.settings import GatewaySettings
+from schemas.batch_id import BatchPositions
+from schemas.events import FieldError
+
+_log = structlog.get_logger("gateway")
+
+SETTINGS = web.AppKey("settings", GatewaySettings)
+_CUSTOMER = web.RequestKey("customer_id", str)
+_ALLOWANCE = web.RequestKey("allowance", Allowance)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_GZIP = {"gzip", "x-gzip"}
+_UNLIMITED_PATHS = {"/ready"}
+HEALTH_PATH = "/health"
+
+
+@web.middleware
+async def identify_and_limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Find the caller's bucket, count the request, refuse what is too much.
+
+    A valid key has its customer's bucket; every other request, unknown keys too, its peer's.
+    """
+    if request.path in _UNLIMITED_PATHS:
+        return await handler(request)
+    if request.path == HEALTH_PATH:
+        await _count(request, "health", _peer(request))
+        return await handler(request)
+    outage: UnavailableError | None = None
+    try:
+        customer_id = await _customer_of(request)
+    except UnavailableError as error:
+        customer_id, outage = None, error
+    if customer_id is not None:
+        await _count(request, "customer", customer_id)
+        request[_CUSTOMER] = customer_id
+    else:
+        await _count(request, "peer", _peer(request))
+    if outage is not None:
+        raise outage
+    return await handler(request)
+
+
+async def _customer_of(request: web.Request) -> str | None:
+    key = api_key_of(request)
+    if key is None:
+        return None
+    key_hash = hash_of(key)
+    authenticator = request.app[AUTHENTICATOR]
+    if not authenticator.is_remembered(key_hash):
+        # Whoever tries keys until nothing is left of their bucket no longer reaches Postgres.
+        bucket = f"peer:{_peer(request)}"
+        exhausted = request.app[RATE_LIMITER].exhausted(bucket)
+        if exhausted is not None:
+            _refuse(request, "peer", exhausted)
+    return await authenticator.customer_of(key_hash)
+
+
+async def _count(request: web.Request, kind: str, who: str) -> None:
+    allowance = await request.app[RATE_LIMITER].hit(f"{kind}:{who}")
+    if allowance is None:
+        return
+    request[_ALLOWANCE] = allowance
+    if allowance.is_exceeded:
+        _refuse(request, kind, allowance)
+
+
+def _refuse(request: web.Request, kind: str, allowance: Allowance) -> None:
+    request[_ALLOWANCE] = allowance
+    metrics.RATE_LIMITED.labels(kind).inc()
+    raise plain(
+        429,
+        "Too Many Requests",
+        f"Rate limit exceeded, retry in {allowance.reset_seconds} seconds",
+    )
+
+
+def _peer(request: web.Request) -> str:
+    trusted = request.app[SETTINGS].trusted_proxies
+    forwarded_for = ",".join(request.headers.getall("X-Forwarded-For", ())) if trusted else ""
+    return peer_of(request.remote or "unknown", forwarded_for, trusted)
+
+
+async def add_rate_limit_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler: tell the caller what is left of the bucket."""
+    allowance: Allowance | None = request.get(_ALLOWANCE)
+    if allowance is not None:
+        response.headers.update(allowance.headers())
+
+
+def _caller(request: web.Request) -> str:
+    """Return the customer who calls. Raises 401."""
+    customer_id: str | None = request.get(_CUSTOMER)
+    if customer_id is None:
+        raise unauthorized()
+    return customer_id
+
+
+async def ingest_events(request: web.Request) -> web.Response:
+    """POST /v1/events/ingest: take in 1 to 1,000 events; answer when Kafka has them."""
+    started = time.perf_counter()
+    customer_id = _caller(request)
+    body = await _read_json_body(request)
+    batch = ingest.read_batch(
+        body,
+        customer_id,
+        lenient=ingest.is_lenient(request.headers.get("Prefer", "")),
+        now_milliseconds=time.time_ns() // 1_000_000,
+        policy=request.app[SETTINGS].timestamp_policy,
+    )
+    duplicates, batch_id = await _write(request.app, customer_id, batch)
+    milliseconds = round((time.perf_counter() - started) * 1000)
+    status, answer = ingest.answer(batch, duplicates, batch_id, milliseconds)
+    for outcome in ("accepted", "duplicates", "rejected"):
+        metrics.EVENTS.labels(outcome).inc(answer[outcome])
+    _log.info(
+        "Events ingested successfully",
+        customerId=customer_id,
+        **ingest.summary(answer),
+        processingTimeMs=milliseconds,
+    )
+    return json_response(answer, status)
+
+
+async def _write(
+    app: web.Application, customer_id: str, batch: ingest.Batch
+) -> tuple[int, str | None]:
+    """Write every event to `usage.raw`, whatever Redis says; return duplicates and batch id."""
+    records = ingest.to_records(batch.events)
+    identities = ingest.advice_identities(batch.events)
+    # Known before anything is written: an accepted batch can always be asked for.
+    await app[BATCH_IDS].secret()
+    remembered = await app[DUPLICATE_ADVICE].remembered(identities)
+    duplicates = ingest.count_duplicates(identities, remembered)
+    written = await app[RAW_PRODUCER].write(customer_id.encode(), records)
+    await app[DUPLICATE_ADVICE].remember(identities)
+    if written.offsets is None:
+        return duplicates, None
+    positions = BatchPositions(written.partition, written.offsets, len(batch.events))
+    return duplicates, await app[BATCH_IDS].encode(customer_id, positions)
+
+
+async def _read_json_body(request: web.Request) -> bytes:
+    """Return the body, inflated, within the limits. Raises 400, 408, 413 or 415."""
+    settings = request.app[SETTINGS]
+    if request.content_type != "application/json" and not request.content_type.endswith("+json"):
+        raise plain(
+            415, "Unsupported Media Type", f"Unsupported Media Type: {request.content_type}"
+        )
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding not in _GZIP and encoding not in {"identity", ""}:
+        raise plain(415, "Unsupported Media Type", "Content-Encoding must be gzip, or none")
+    if (request.content_length or 0) > settings.body_bytes_max:
+        raise too_large()
+    try:
+        async with asyncio.timeout(settings.body_timeout_seconds):
+            body = await request.read()
+    except TimeoutError:
+        raise plain(408, "Request Timeout", "The request's body did not arrive in time") from None
+    if encoding not in _GZIP:
+        return body
+    try:
+        return ingest.inflate(body, settings.body_bytes_max)
+    except ingest.BodyTooLargeError:
+        raise too_large() from None
+
+
+async def show_batch(request: web.Request) -> web.Response:
+    """GET /v1/batches/{batch_id}: what became of a batch."""
+    customer_id = _caller(request)
+    status = await batch_status(
+        request.app[POSTGRES],
+        request.app[BATCH_IDS],
+        request.app[SETTINGS].topics.raw,
+        customer_id,
+        request.match_info["batch_id"],
+    )
+    if status is None:
+        raise not_found("There is no such batch")
+    return json_response(status)
+
+
+async def show_event(request: web.Request) -> web.Response:
+    """GET /v1/events/{event_id}: what became of an event."""
+    customer_id = _caller(request)
+    event_id = request.match_info["event_id"]
+    status = None
+    if _UUID.fullmatch(event_id):
+        status = await event_status(request.app[POSTGRES], customer_id, event_id)
+    if status is None:
+        raise not_found("There is no such event, or it is not processed yet")
+    return json_response(status)
+
+
+async def list_dead_letters(request: web.Request) -> web.Response:
+    """GET /v1/events/dlq: the caller's open dead letters."""
+    customer_id = _caller(request)
+    return json_response(await dead_letters.list_open(request.app[POSTGRES], customer_id))
+
+
+async def replay_dead_letters(request: web.Request) -> web.Response:
+    """POST /v1/events/dlq/replay: write the caller's open dead letters to Kafka again."""
+    customer_id = _caller(request)
+    ids = None
+    if request.can_read_body:
+        ids = job_ids_of(await _read_json_body(request))
+    answer = await dead_letters.replay(
+        request.app[POSTGRES], request.app[RAW_PRODUCER], customer_id, ids
+    )
+    _log.info("Replayed DLQ jobs", customerId=customer_id, count=answer["count"])
+    return json_response(answer)
+
+
+def job_ids_of(body: bytes) -> list[str] | None:
+    """Return `jobIds` of a replay request, None when it names none. Raises 400."""
+    if not body.strip():
+        return None
+    try:
+        asked: Any = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _wrong_replay(FieldError((), f"Not JSON: {error}")) from None
+    if not isinstance(asked, dict):
+        raise _wrong_replay(FieldError((), "Expected object"))
+    ids = asked.get("jobIds")
+    if "jobIds" not in asked:
+        return None
+    if not isinstance(ids, list) or len(ids) > dead_letters.REPLAYED_MAX:
+        raise _wrong_replay(
+            FieldError(("jobIds",), f"Expected array of at most {dead_letters.REPLAYED_MAX} ids")
+        )
+    for at, one in enumerate(ids):
+        if not isinstance(one, str) or "\0" in one:
+            raise _wrong_replay(FieldError(("jobIds", at), "Expected the id of a dead letter"))
+    return ids
+
+
+def _wrong_replay(error: FieldError) -> Exception:
+    return invalid_request("Invalid replay request", ingest.details_tree([error]))

@@ -1,0 +1,286 @@
+"""What an ingest request means: pure, no I/O, no clock.
+
+A body becomes events and rejections, events become records of `usage.raw` and identities, and what
+Redis and Kafka said becomes the answer.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas.events import (
+    FieldError,
+    InvalidBatchError,
+    InvalidEvent,
+    NotJsonError,
+    TimestampPolicy,
+    TooManyEventsError,
+    UsageEvent,
+    check_timestamp,
+    validate_batch,
+    validate_each,
+)
+from schemas.identity import advisory_identity
+
+# Below the broker's limit on a message, with room for the key, the headers and the batch's head.
+RECORD_BYTES_MAX = 900_000
+_RECORD_HEAD, _RECORD_TAIL = b'{"events":[', b"]}"
+_GZIP_WINDOW_BITS = 31  # zlib's word for: a gzip header, the largest window
+
+
+class InvalidBodyError(Exception):
+    """400: the body is no batch of valid events; `details` is a tree by field."""
+
+    def __init__(self, details: dict[str, Any]) -> None:
+        super().__init__("invalid body")
+        self.details = details
+
+
+class ForeignCustomerError(Exception):
+    """403: an event belongs to another customer than the caller."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Events contain invalid customer_id. "
+            "All events must belong to the authenticated customer."
+        )
+
+
+class BodyTooLargeError(Exception):
+    """413: the inflated body passes the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An event that a lenient request leaves out."""
+
+    index: int
+    errors: tuple[FieldError, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry of `errors[]` in the answer."""
+        return {
+            "index": self.index,
+            "errors": [
+                {"path": ".".join(map(str, one.path)), "message": one.message}
+                for one in self.errors
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The events of a request that go on, and those left out."""
+
+    events: list[UsageEvent]
+    rejections: list[Rejection]
+
+
+def inflate(body: bytes, bytes_max: int) -> bytes:
+    """Return what a gzip body holds, never inflating more than the limit.
+
+    Raises BodyTooLargeError, or InvalidBodyError when it is no single whole gzip member.
+    """
+    inflater = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    try:
+        inflated = inflater.decompress(body, bytes_max + 1)
+    except zlib.error:
+        raise InvalidBodyError(details_tree([FieldError((), "Not gzip")])) from None
+    if len(inflated) > bytes_max:
+        raise BodyTooLargeError
+    if not inflater.eof or inflater.unused_data:
+        raise InvalidBodyError(details_tree([FieldError((), "Not one whole gzip member")]))
+    return inflated
+
+
+def is_lenient(prefer: str) -> bool:
+    """Return whether a `Prefer` header asks to take the good events of a batch."""
+    return any(
+        part.split(";")[0].replace(" ", "").replace('"', "").lower() == "handling=lenient"
+        for part in prefer.split(",")
+    )
+
+
+def read_batch(
+    body: bytes,
+    customer_id: str,
+    *,
+    lenient: bool,
+    now_milliseconds: int,
+    policy: TimestampPolicy,
+) -> Batch:
+    """Return the events of a body, validated once, by the caller's customer.
+
+    Raises InvalidBodyError (with every field that is wrong) or ForeignCustomerError.
+    """
+    batch = _read_lenient(body) if lenient else Batch(_read_strict(body), [])
+    batch = _apply_policy(batch, now_milliseconds, policy, lenient=lenient)
+    if any(event["customer_id"] != customer_id for event in batch.events):
+        raise ForeignCustomerError
+    return batch
+
+
+def _read_strict(body: bytes) -> list[UsageEvent]:
+    try:
+        return validate_batch(body)
+    except NotJsonError as error:
+        raise InvalidBodyError(details_tree([_not_json(error)])) from None
+    except InvalidBatchError as error:
+        raise InvalidBodyError(details_tree(error.errors)) from None
+
+
+def _read_lenient(body: bytes) -> Batch:
+    try:
+        return Batch(validate_batch(body), [])
+    except NotJsonError as error:
+        raise InvalidBodyError(details_tree([_not_json(error)])) from None
+    except InvalidBatchError as error:
+        # Only what is wrong inside single events can be left out.
+        if isinstance(error, TooManyEventsError) or not all(
+            _is_within_event(e) for e in error.errors
+        ):
+            raise InvalidBodyError(details_tree(error.errors)) from None
+    events: list[UsageEvent] = []
+    rejections: list[Rejection] = []
+    for index, one in enumerate(validate_each(body)):
+        if isinstance(one, InvalidEvent):
+            rejections.append(Rejection(index, one.errors))
+        else:
+            events.append(one)
+    return _require_events(Batch(events, rejections))
+
+
+def _is_within_event(error: FieldError) -> bool:
+    return len(error.path) > 1 and error.path[0] == "events"
+
+
+def _not_json(error: NotJsonError) -> FieldError:
+    return FieldError((), f"Not JSON: {error}")
+
+
+def _apply_policy(
+    batch: Batch, now_milliseconds: int, policy: TimestampPolicy, *, lenient: bool
+) -> Batch:
+    """Refuse (or leave out) events whose own time lies too far from now."""
+    wrong = [
+        (at, error)
+        for at, event in enumerate(batch.events)
+        if (error := check_timestamp(event, now_milliseconds, policy)) is not None
+    ]
+    if not wrong:
+        return batch
+    if not lenient:
+        raise InvalidBodyError(
+            details_tree([FieldError(("events", at, *e.path), e.message) for at, e in wrong])
+        )
+    places = _places_of_events(batch)
+    rejections = [*batch.rejections, *(Rejection(places[at], (error,)) for at, error in wrong)]
+    left_out = {at for at, _ in wrong}
+    events = [event for at, event in enumerate(batch.events) if at not in left_out]
+    rejections.sort(key=lambda rejection: rejection.index)
+    return _require_events(Batch(events, rejections))
+
+
+def _places_of_events(batch: Batch) -> list[int]:
+    """Return each event's index in the body, where rejected ones took places, too."""
+    taken = {rejection.index for rejection in batch.rejections}
+    total = len(batch.events) + len(taken)
+    return [index for index in range(total) if index not in taken]
+
+
+def _require_events(batch: Batch) -> Batch:
+    if batch.events:
+        return batch
+    raise InvalidBodyError(
+        details_tree(
+            [
+                FieldError(("events", rejection.index, *error.path), error.message)
+                for rejection in batch.rejections
+                for error in rejection.errors
+            ]
+        )
+    )
+
+
+def details_tree(errors: Sequence[FieldError]) -> dict[str, Any]:
+    """Return `{"_errors": [...], child: {...}}`, children by field name or index as text."""
+    root: dict[str, Any] = {"_errors": []}
+    for error in errors:
+        node = root
+        for part in error.path:
+            node = node.setdefault(str(part), {"_errors": []})
+        node["_errors"].append(error.message)
+    return root
+
+
+def to_records(events: Sequence[UsageEvent], bytes_max: int = RECORD_BYTES_MAX) -> list[bytes]:
+    """Return values of `usage.raw` that hold the events in order: one, or several if too large."""
+    whole = orjson.dumps({"events": events})
+    if len(whole) <= bytes_max:
+        return [whole]
+    records: list[bytes] = []
+    held: list[bytes] = []
+    size = len(_RECORD_HEAD) + len(_RECORD_TAIL)
+    room = bytes_max - size
+    for event in events:
+        text = orjson.dumps(event)
+        if held and len(text) + 1 > room:
+            records.append(_RECORD_HEAD + b",".join(held) + _RECORD_TAIL)
+            held, room = [], bytes_max - size
+        held.append(text)
+        room -= len(text) + 1
+    records.append(_RECORD_HEAD + b",".join(held) + _RECORD_TAIL)
+    return records
+
+
+def advice_identities(events: Sequence[UsageEvent]) -> list[bytes]:
+    """Return the 16 bytes by which each event is remembered for advice."""
+    return [
+        advisory_identity(event["customer_id"], event["event_id"], event.get("idempotency_key"))
+        for event in events
+    ]
+
+
+def count_duplicates(identities: Sequence[bytes], remembered: Sequence[bool]) -> int:
+    """Return how many events were remembered, or repeat an earlier one of the same batch."""
+    fresh = {one for one, known in zip(identities, remembered, strict=True) if not known}
+    return len(identities) - len(fresh)
+
+
+def answer(
+    batch: Batch, duplicates: int, batch_id: str | None, processing_milliseconds: int
+) -> tuple[int, dict[str, Any]]:
+    """Return status and body of the answer to a batch that Kafka has acknowledged."""
+    rejected = {"errors": [one.as_json() for one in batch.rejections]} if batch.rejections else {}
+    accepted = len(batch.events) - duplicates
+    if accepted == 0:
+        return 200, {
+            "accepted": 0,
+            "rejected": len(batch.rejections),
+            "duplicates": duplicates,
+            "batch_id": None,
+            "status": "all_duplicates",
+            "message": "All events were duplicates",
+            **rejected,
+        }
+    return 202, {
+        "accepted": accepted,
+        "rejected": len(batch.rejections),
+        "duplicates": duplicates,
+        "batch_id": batch_id,
+        "status": "processing",
+        "processing_time_ms": processing_milliseconds,
+        **rejected,
+    }
+
+
+def summary(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the log line that tells of an answered batch."""
+    return {
+        "batchId": body["batch_id"],
+        "accepted": body["accepted"],
+        "duplicates": body["duplicates"],
+    }

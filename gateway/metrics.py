@@ -1,0 +1,53 @@
+"""The gateway's metrics. No label names a customer, a key or an address."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+REQUESTS = Counter(
+    "burnstream_gateway_requests", "Requests answered, by route and status.", ["route", "status"]
+)
+REQUEST_SECONDS = Histogram(
+    "burnstream_gateway_request_seconds",
+    "From a request's head to its answer.",
+    ["route"],
+    buckets=_SECONDS,
+)
+EVENTS = Counter(
+    "burnstream_gateway_events",
+    "Events of answered requests: accepted, duplicate (advice), rejected.",
+    ["outcome"],
+)
+PRODUCE_SECONDS = Histogram(
+    "burnstream_gateway_produce_seconds",
+    "From the hand-over to Kafka's acknowledgement.",
+    buckets=_SECONDS,
+)
+PRODUCE_FAILURES = Counter(
+    "burnstream_gateway_produce_failures",
+    "Requests that Kafka did not acknowledge: deadline, full, error, absent.",
+    ["cause"],
+)
+PRODUCE_BUFFER_BYTES = Gauge(
+    "burnstream_gateway_produce_buffer_bytes", "Bytes that wait for Kafka's acknowledgement."
+)
+PRODUCER_REPLACEMENTS = Counter(
+    "burnstream_gateway_producer_replacements", "Kafka producers replaced because they broke."
+)
+KEY_LOOKUPS = Counter(
+    "burnstream_gateway_key_lookups",
+    "API keys by how they were decided: cached, verified, unknown, outage (verified before it), "
+    "unavailable.",
+    ["result"],
+)
+RATE_LIMITED = Counter(
+    "burnstream_gateway_rate_limited", "Requests answered 429, by kind of bucket.", ["bucket"]
+)
+OUTAGES = Counter(
+    "burnstream_gateway_outages",
+    "Times the gateway began to go without a service: redis, database.",
+    ["service"],
+)
+DEAD_LETTERS_REPLAYED = Counter(
+    "burnstream_gateway_dead_letters_replayed", "Dead letters that customers replayed."
+)

@@ -1,0 +1,67 @@
+"""The sink worker: the Faust app that reads `usage.rated` by runs, and the price publisher."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from deploy.runtime.kafka import client_options
+from deploy.runtime.runs import RunsApp, RunsConfig, build_app
+from deploy.runtime.serve import serve
+from deploy.runtime.state_slot import StateSlot
+from sinks import metrics
+from sinks.agent import SinkAgent
+from sinks.price_publisher import PricePublisher
+from sinks.resume import ResumePoint
+from sinks.settings import SinkSettings
+
+log = structlog.get_logger("sinks")
+
+LAG_SECONDS = 2.0
+
+
+def build(settings: SinkSettings, slot: StateSlot) -> RunsApp:
+    """Return the app of one worker, with its agent."""
+    agent = SinkAgent(settings)
+    config = RunsConfig(
+        group=settings.topics.sinks_group,
+        topic=settings.topics.rated,
+        client=client_options(settings, f"sinks-{slot.number}"),
+        folder=slot.folder,
+        run_bytes_max=512 << 10,
+        buffered_bytes_max=8 << 20,
+        fetch_bytes_max=4 << 20,
+    )
+    app = build_app(
+        config,
+        resume_at=ResumePoint(settings, agent.resumed),
+        process=agent.process,
+        forget=agent.forget,
+    )
+    agent.consumer = app
+    return app
+
+
+async def run(settings: SinkSettings, slot: StateSlot) -> None:
+    """Work until SIGTERM or SIGINT."""
+    app = build(settings, slot)
+    publisher = PricePublisher(settings)
+    beside = [
+        asyncio.create_task(publisher.run(), name="prices"),
+        asyncio.create_task(_watch_lag(app), name="lag"),
+    ]
+    try:
+        await serve(app, grace_seconds=settings.shutdown_grace_seconds)
+    finally:
+        for task in beside:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def _watch_lag(app: RunsApp) -> None:
+    while True:
+        await asyncio.sleep(LAG_SECONDS)
+        if app.consumer is not None:
+            for partition, records in app.lag().items():
+                metrics.LAG.labels(partition).set(records)

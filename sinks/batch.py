@@ -1,0 +1,225 @@
+"""What a rated record still means at the position reached: clip, pass over, refuse. Pure.
+
+The rule is `schemas.rated.cover`, the one that the streams fold by, too.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+from schemas.dead_letter import Position
+from schemas.rated import (
+    ChargedEntry,
+    Cover,
+    DeadLetterEntry,
+    DuplicateEntry,
+    Kind,
+    RatedBatch,
+    cover,
+    decode_batch,
+)
+from sinks.copy_rows import RowRefusedError, usage_event_row
+
+
+class Charge(NamedTuple):
+    """A charged event with its UsageEvent row, built before the transaction begins.
+
+    `refusal`: why Postgres cannot hold it; then there is no row.
+    """
+
+    entry: ChargedEntry
+    row: bytes
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RatedRecord:
+    """One record of `usage.rated`; each list in (offset, index) order."""
+
+    rated_offset: int
+    batch: RatedBatch
+    charges: list[Charge]
+    duplicates: list[DuplicateEntry]
+    letters: list[DeadLetterEntry]
+
+    @property
+    def events(self) -> int:
+        """Verdicts that the record holds."""
+        return len(self.batch.events)
+
+
+def read_record(rated_offset: int, value: bytes) -> RatedRecord:
+    """Decode a record and build its rows. Raises ValueError on a format of another release."""
+    batch = decode_batch(value)
+    charges: list[Charge] = []
+    duplicates: list[DuplicateEntry] = []
+    letters: list[DeadLetterEntry] = []
+    for entry in batch.events:
+        verdict = entry["verdict"]
+        if verdict == "charged":
+            charges.append(_charge(batch.partition, cast("ChargedEntry", entry)))
+        elif verdict == "duplicate":
+            duplicates.append(cast("DuplicateEntry", entry))
+        elif verdict == "dead-letter":
+            letters.append(cast("DeadLetterEntry", entry))
+        else:
+            raise ValueError(f"rated record {rated_offset} holds the unknown verdict {verdict!r}")
+    return RatedRecord(rated_offset, batch, charges, duplicates, letters)
+
+
+def _charge(partition: int, entry: ChargedEntry) -> Charge:
+    try:
+        return Charge(entry, usage_event_row(partition, entry), None)
+    except RowRefusedError as error:
+        return Charge(entry, b"", str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A row of SinkOffset: how far a partition of the raw topic is applied."""
+
+    partition: int
+    epoch: int
+    next_offset: int
+    rated_offset: int
+    max_broker_time: int
+
+
+@dataclass(slots=True)
+class Applied:
+    """What one rated batch adds beyond the position reached; a row of RatedBatch once counted."""
+
+    record: RatedRecord
+    epoch: int
+    first_offset: int
+    next_offset: int
+    charges: list[Charge] = field(default_factory=list)
+    duplicates: list[DuplicateEntry] = field(default_factory=list)
+    letters: list[DeadLetterEntry] = field(default_factory=list)
+    conflicts: int = 0
+    refused: int = 0
+
+    @property
+    def partition(self) -> int:
+        """The partition of the raw topic, and of the rated one."""
+        return self.record.batch.partition
+
+    @property
+    def charged(self) -> int:
+        """Events that became usage rows."""
+        return len(self.charges) - self.conflicts - self.refused
+
+    def position(self, charge: Charge) -> Position:
+        """Return where the charge's event stands."""
+        entry = charge.entry
+        return Position(self.partition, self.epoch, entry["offset"], entry["index"])
+
+
+@dataclass(frozen=True, slots=True)
+class Clipped:
+    """What remains of the records of one partition, and the position that they reach."""
+
+    reached: Reached
+    applied: list[Applied]
+    passed_over: list[RatedRecord]
+    replays: int
+
+
+class LogMadeAgainError(Exception):
+    """Offsets that were applied before hold other records now: the raw log was made again."""
+
+    def __init__(self, reached: Reached, offset: int, broker_time: int) -> None:
+        super().__init__(
+            f"partition {reached.partition}: offset {offset} is below {reached.next_offset}, which"
+            f" was applied, yet its broker time {broker_time} is above {reached.max_broker_time}:"
+            " the raw log was made again or cut off; see burnstream repair new-epoch"
+        )
+
+
+def clip(reached: Reached, records: Iterable[RatedRecord]) -> Clipped:
+    """Fold records of one partition, in the rated topic's order, onto the position reached.
+
+    `rated_offset` stays where a record that starts ahead was passed over, so that whoever resumes
+    reads it again. Raises LogMadeAgainError.
+    """
+    applied: list[Applied] = []
+    passed_over: list[RatedRecord] = []
+    replays = 0
+    for record in records:
+        if record.batch.kind is Kind.NEW_EPOCH:
+            if record.rated_offset < reached.rated_offset:
+                replays += 1  # Decided once: read again, it must not set the position back.
+                continue
+            applied.append(_new_epoch(reached, record))
+            reached = _advance(reached, record, epoch=reached.epoch + 1)
+            continue
+        _require_same_log(reached, record.batch)
+        match cover(reached.next_offset, record.batch.first_offset, record.batch.next_offset):
+            case Cover.AHEAD:
+                passed_over.append(record)
+            case Cover.NEXT:
+                applied.append(_remainder(reached, record))
+                reached = _advance(reached, record, epoch=reached.epoch)
+            case Cover.REPLAY:
+                replays += 1
+                if record.rated_offset == reached.rated_offset:
+                    reached = _read(reached, record)
+    return Clipped(reached, applied, passed_over, replays)
+
+
+def _require_same_log(reached: Reached, batch: RatedBatch) -> None:
+    """Refuse records below the position with a later broker time than any that was applied.
+
+    A true replay has none: the maximum is over everything below the position.
+    """
+    for offset, broker_time in batch.broker_times:
+        if offset < reached.next_offset and broker_time > reached.max_broker_time:
+            raise LogMadeAgainError(reached, offset, broker_time)
+
+
+def _new_epoch(reached: Reached, record: RatedRecord) -> Applied:
+    """The row stands under the epoch that ends, from the position that had been reached."""
+    return Applied(record, reached.epoch, reached.next_offset, record.batch.next_offset)
+
+
+def _remainder(reached: Reached, record: RatedRecord) -> Applied:
+    first = reached.next_offset
+    return Applied(
+        record,
+        reached.epoch,
+        first,
+        record.batch.next_offset,
+        record.charges[_below(first, [charge.entry for charge in record.charges]) :]
+        if record.batch.first_offset < first
+        else record.charges,
+        record.duplicates[_below(first, record.duplicates) :],
+        record.letters[_below(first, record.letters) :],
+    )
+
+
+def _below(
+    offset: int, entries: "list[ChargedEntry] | list[DuplicateEntry] | list[DeadLetterEntry]"
+) -> int:
+    return bisect_left(entries, offset, key=lambda entry: entry["offset"])
+
+
+def _advance(reached: Reached, record: RatedRecord, *, epoch: int) -> Reached:
+    return Reached(
+        reached.partition,
+        epoch,
+        record.batch.next_offset,
+        record.rated_offset + 1,
+        max(reached.max_broker_time, record.batch.max_broker_time),
+    )
+
+
+def _read(reached: Reached, record: RatedRecord) -> Reached:
+    """Nothing to apply, but the record need not be read again."""
+    return Reached(
+        reached.partition,
+        reached.epoch,
+        reached.next_offset,
+        record.rated_offset + 1,
+        reached.max_broker_time,
+    )

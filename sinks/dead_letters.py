@@ -1,0 +1,160 @@
+"""Dead letters: look them up, write them to `usage.raw` again, set them aside."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from aiokafka import AIOKafkaProducer
+from psycopg.rows import class_row
+
+from schemas.dead_letter import Position, replay_headers
+
+# A producer never gives a record up by itself.
+ACK_TIMEOUT_SECONDS = 30.0
+
+
+class DeadLetterError(Exception):
+    """The letter is not there or is not to be handled so; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One row of DeadLetter."""
+
+    id: str
+    partition: int
+    epoch: int
+    offset: int
+    index: int
+    customer_id: str | None
+    event_id: str | None
+    idempotency_key: str | None
+    provider: str | None
+    model: str | None
+    reason: str
+    message: str
+    payload: bytes
+    record_key: bytes | None
+    status: str
+    replay_of: str | None
+    replayed_as: str | None
+    found_by: str
+    replays: int
+    created_at: datetime
+    resolved_at: datetime | None
+    resolved_by: str | None
+    resolved_reason: str | None
+
+    @property
+    def position(self) -> Position:
+        """Where the event stands in `usage.raw`."""
+        return Position(self.partition, self.epoch, self.offset, self.index)
+
+    @property
+    def key(self) -> bytes | None:
+        """The key of its replay: the customer's, where one could be read, else the record's own."""
+        return self.customer_id.encode() if self.customer_id is not None else self.record_key
+
+
+_SELECT = b"""
+SELECT id, partition, epoch, "offset", index, customer_id, event_id, idempotency_key, provider,
+    model, reason, message, payload, record_key, status, replay_of, replayed_as, found_by, replays,
+    created_at, resolved_at, resolved_by, resolved_reason
+FROM "DeadLetter"
+"""
+
+
+def find(
+    connection: psycopg.Connection[Any],
+    *,
+    status: str | None = "OPEN",
+    reason: str | None = None,
+    customer_id: str | None = None,
+    limit: int = 100,
+) -> list[Letter]:
+    """The newest letters first; None leaves a filter out."""
+    conditions = (
+        b"WHERE (%(status)s::text IS NULL OR status = %(status)s) "
+        b"AND (%(reason)s::text IS NULL OR reason = %(reason)s) "
+        b"AND (%(customer)s::text IS NULL OR customer_id = %(customer)s) "
+        b'ORDER BY created_at DESC, partition, epoch, "offset" DESC, index LIMIT %(limit)s'
+    )
+    values = {"status": status, "reason": reason, "customer": customer_id, "limit": limit}
+    with connection.cursor(row_factory=class_row(Letter)) as cursor:
+        return cursor.execute(_SELECT + conditions, values).fetchall()
+
+
+def get(connection: psycopg.Connection[Any], ids: Sequence[str]) -> list[Letter]:
+    """The named letters, in their order. Raises DeadLetterError when one is not there."""
+    with connection.cursor(row_factory=class_row(Letter)) as cursor:
+        found = cursor.execute(_SELECT + b"WHERE id = ANY(%s)", [list(ids)]).fetchall()
+    by_id = {letter.id: letter for letter in found}
+    missing = [one for one in ids if one not in by_id]
+    if missing:
+        raise DeadLetterError(f"there is no dead letter {', '.join(missing)}")
+    return [by_id[one] for one in dict.fromkeys(ids)]
+
+
+async def replay(
+    connection: psycopg.Connection[Any],
+    producer: AIOKafkaProducer,
+    raw_topic: str,
+    letters: Sequence[Letter],
+    *,
+    by: str,
+    reason: str | None = None,
+) -> list[str]:
+    """Write each letter's bytes, as they were, to `usage.raw`; return where Kafka put them.
+
+    A letter is marked only after Kafka's acknowledgement: a crash in between replays it once more,
+    which is harmless, because Postgres charges it once.
+
+    Raises:
+        DeadLetterError: a letter was discarded.
+        TimeoutError, aiokafka.errors.KafkaError: not acknowledged; the letters before are marked.
+    """
+    discarded = [letter.id for letter in letters if letter.status == "DISCARDED"]
+    if discarded:
+        raise DeadLetterError(f"discarded, not replayed: {', '.join(discarded)}")
+    places = []
+    for letter in letters:
+        sending = await producer.send(
+            raw_topic,
+            value=letter.payload,
+            key=letter.key,
+            headers=replay_headers(letter.position),
+        )
+        # Shielded: a cancelled wait must not cancel the producer's own future.
+        record = await asyncio.wait_for(asyncio.shield(sending), ACK_TIMEOUT_SECONDS)
+        place = f"{record.partition}:{record.offset}"
+        _mark_replayed(connection, letter, place, by, reason)
+        places.append(place)
+    return places
+
+
+def _mark_replayed(
+    connection: psycopg.Connection[Any], letter: Letter, place: str, by: str, reason: str | None
+) -> None:
+    with connection.transaction():
+        connection.execute(
+            "UPDATE \"DeadLetter\" SET status = 'REPLAYED', replays = replays + 1, "
+            "replayed_as = %s, resolved_at = now(), resolved_by = %s, resolved_reason = %s "
+            "WHERE id = %s",
+            [place, by, reason, letter.id],
+        )
+
+
+def discard(
+    connection: psycopg.Connection[Any], letters: Sequence[Letter], *, by: str, reason: str
+) -> int:
+    """Set open letters aside for good, saying why; return how many were open."""
+    with connection.transaction():
+        cursor = connection.execute(
+            "UPDATE \"DeadLetter\" SET status = 'DISCARDED', resolved_at = now(), "
+            "resolved_by = %s, resolved_reason = %s WHERE id = ANY(%s) AND status = 'OPEN'",
+            [by, reason, [letter.id for letter in letters]],
+        )
+    return cursor.rowcount

@@ -1,0 +1,46 @@
+"""Metrics of the sinks; no label per customer."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+EVENTS = Counter(
+    "burnstream_sinks_events_total",
+    "Events applied, by what became of them",
+    ["outcome"],  # charged, duplicate, conflict, dead-letter, refused
+)
+TRANSACTIONS = Counter("burnstream_sinks_transactions_total", "Transactions committed")
+TRANSACTION_SECONDS = Histogram(
+    "burnstream_sinks_transaction_seconds",
+    "From BEGIN to COMMIT",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+TRANSACTION_EVENTS = Histogram(
+    "burnstream_sinks_transaction_events",
+    "Events applied by a transaction",
+    buckets=(0, 1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000),
+)
+RETRIES = Counter(
+    "burnstream_sinks_retries_total",
+    "Transactions tried again, by SQLSTATE (connection: lost)",
+    ["sqlstate"],
+)
+REPLAYED_BATCHES = Counter(
+    "burnstream_sinks_replayed_batches_total", "Rated batches that were applied already"
+)
+PASSED_OVER = Counter(
+    "burnstream_sinks_passed_over_batches_total", "Rated batches that begin beyond a hole"
+)
+GAPPED = Gauge(
+    "burnstream_sinks_partition_gapped",
+    "1: a hole stands before what was read; alert",
+    ["partition"],
+)
+TERMINATED = Counter(
+    "burnstream_sinks_terminated_backends_total", "Sessions of other sinks that held this one up"
+)
+POSTGRES_UP = Gauge("burnstream_sinks_postgres_up", "0: Postgres is away, the sink waits")
+LAG = Gauge("burnstream_sinks_lag_records", "Records of usage.rated not yet applied", ["partition"])
+IS_PRICE_LEADER = Gauge("burnstream_prices_is_leader", "1: this worker publishes the prices")
+PRICE_REVISION = Gauge("burnstream_prices_published_revision", "Price revision published last")
+UNPRICED_REPLAYED = Counter(
+    "burnstream_prices_replayed_letters_total", "Letters replayed because a price covers them now"
+)

@@ -1,0 +1,90 @@
+"""What is logged and counted about a committed transaction."""
+
+import structlog
+
+from schemas.rated import Kind
+from sinks import metrics
+from sinks.transaction import Work
+
+log = structlog.get_logger("sinks")
+
+LOGGED_EVENTS_MAX = 20
+
+
+def report(work: Work, seconds: float) -> None:
+    """Count a committed transaction and log it: its events while they are few, else a summary.
+
+    `seconds`: from the reading of the first record to the commit.
+    """
+    counts = {
+        "charged": len(work.charges),
+        "duplicate": sum(len(applied.duplicates) for applied in work.applied),
+        "conflict": sum(applied.conflicts for applied in work.applied),
+        "dead-letter": sum(len(applied.letters) for applied in work.applied),
+        "refused": sum(applied.refused for applied in work.applied),
+    }
+    metrics.TRANSACTIONS.inc()
+    metrics.TRANSACTION_EVENTS.observe(sum(counts.values()))
+    for outcome, number in counts.items():
+        metrics.EVENTS.labels(outcome).inc(number)
+    _report_partitions(work)
+    milliseconds = round(seconds * 1_000)
+    if sum(counts.values()) > LOGGED_EVENTS_MAX:
+        log.info(
+            "Batch committed",
+            charged=counts["charged"],
+            duplicates=counts["duplicate"],
+            conflicts=counts["conflict"],
+            deadLetters=counts["dead-letter"] + counts["refused"],
+            processingTimeMs=milliseconds,
+        )
+        return
+    for charge, _ in work.charges:
+        log.info(
+            "Event processed successfully",
+            eventId=charge.entry["event"]["event_id"],
+            credits=str(charge.entry["credits"]),
+            usd=short_usd(charge.entry["cost_usd"]),
+            processingTimeMs=milliseconds,
+        )
+    if sum(counts.values()) > counts["charged"]:
+        log.info(
+            "Events not charged",
+            duplicates=counts["duplicate"] + counts["conflict"],
+            deadLetters=counts["dead-letter"] + counts["refused"],
+        )
+
+
+def _report_partitions(work: Work) -> None:
+    for clipped in work.clipped:
+        partition = clipped.reached.partition
+        metrics.REPLAYED_BATCHES.inc(clipped.replays)
+        if clipped.passed_over:
+            first = clipped.passed_over[0]
+            metrics.PASSED_OVER.inc(len(clipped.passed_over))
+            metrics.GAPPED.labels(partition).set(1)
+            log.error(
+                "Rated batches begin beyond a hole and are passed over",
+                partition=partition,
+                next_offset=clipped.reached.next_offset,
+                first_offset=first.batch.first_offset,
+                rated_offset=first.rated_offset,
+                batches=len(clipped.passed_over),
+            )
+        elif clipped.applied:
+            metrics.GAPPED.labels(partition).set(0)
+        for applied in clipped.applied:
+            if applied.record.batch.kind is not Kind.RATED:
+                log.warning(
+                    "An operator's decision was applied",
+                    kind=applied.record.batch.kind,
+                    partition=partition,
+                    next_offset=applied.next_offset,
+                    reason=applied.record.batch.reason,
+                    decided_by=applied.record.batch.decided_by,
+                )
+
+
+def short_usd(cost: str) -> str:
+    """Return a cost without trailing zeros: "0.015000" is "0.015"."""
+    return cost.rstrip("0").rstrip(".") if "." in cost else cost

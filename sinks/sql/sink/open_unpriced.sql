@@ -1,0 +1,10 @@
+-- Open letters without a price, oldest first, behind a given one. The replay of a replay waits: the
+-- streams follow the prices with a delay, and must not be chased.
+SELECT partition, epoch, "offset", index, customer_id, record_key, payload, created_at
+FROM "DeadLetter"
+WHERE reason = 'UNPRICED' AND status = 'OPEN'
+    AND (replay_of IS NULL OR created_at < now() - interval '10 s')
+    AND (created_at, partition, epoch, "offset", index)
+        > (%(created_at)s::timestamptz, %(partition)s::integer, %(epoch)s::integer, %(offset)s::bigint, %(index)s::integer)
+ORDER BY created_at, partition, epoch, "offset", index
+LIMIT %(limit)s

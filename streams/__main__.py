@@ -1,0 +1,30 @@
+"""`python -m streams`: one streams worker, until SIGTERM or Ctrl-C."""
+
+import asyncio
+
+from deploy.runtime.logs import configure_logging
+from deploy.runtime.metrics_server import start_metrics_server
+from deploy.runtime.settings import load_settings
+from deploy.runtime.state_slot import acquire_slot
+from streams.settings import StreamsSettings
+
+METRICS_PORT = 9102
+
+
+def main() -> None:
+    """Read the environment and run one worker."""
+    settings = load_settings(StreamsSettings)
+    slot = acquire_slot(settings.state_dir, "streams")
+    configure_logging(settings, "streams", slot.number)
+    start_metrics_server(settings.metrics_port, METRICS_PORT)
+
+    async def run() -> None:
+        from streams.app import StreamsWorker
+
+        await StreamsWorker(settings, slot.folder).run()
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,309 @@
+"""The agent over `usage.raw`: from a run of records to rated batches, in the data's order.
+
+    admit -> decode -> [ dedupe -> price -> total -> emit -> remember ] per part -> acknowledge
+
+Nothing else that matters is written beside the rated batch, and nothing is remembered or
+acknowledged before Kafka has it. Partitions are worked on side by side, each one run at a time with
+one batch in flight. Any exception ends the process uncommitted: what was rated, the fold tells.
+"""
+
+import asyncio
+import time
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from deploy.runtime import exit as process_exit
+from deploy.runtime.runs import Run, RunsApp
+from schemas.rated import Cover, Fold, Kind, RatedBatch, Total
+from streams.breaker import Breaker
+from streams.decode import DecodedRecord, decode_record, parts
+from streams.dedupe import Judged, judge
+from streams.errors import LogsDisagreeError
+from streams.guard import LOG_APPEND_TIME, Admitted, Guard
+from streams.metrics import Metrics
+from streams.price import Verdicts, settle
+from streams.price_book import PriceTable, QuarantineTable
+from streams.producer import RatedProducer
+from streams.recovery import Recovery
+from streams.seen import SeenPartition, SeenTable
+from streams.settings import StreamsSettings
+from streams.totals import count
+
+log = structlog.get_logger("streams")
+
+HOLD_SECONDS = 5.0
+HOLD_LOOKS = 50
+
+
+@dataclass(slots=True)
+class Part:
+    """What one rated batch covers: whole records of a run, from `first_offset` on."""
+
+    run: Run
+    first_offset: int
+    records: Sequence[DecodedRecord]
+    started: float
+    judged: list[list[Judged]] = field(default_factory=list)
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    price_revision: int = 0
+    broker_times: list[tuple[int, int]] = field(default_factory=list)
+    totals: list[Total] = field(default_factory=list)
+    fold: Fold | None = None
+    rated_offset: int = -1
+    is_void: bool = False  # the run is not ours to go on with
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+        return self.run.partition
+
+    @property
+    def next_offset(self) -> int:
+        """One beyond the last record."""
+        return self.records[-1].offset + 1
+
+
+Step = Callable[[Part], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the agent works with."""
+
+    settings: StreamsSettings
+    app: RunsApp
+    table: SeenTable
+    recovery: Recovery
+    guard: Guard
+    producer: RatedProducer
+    prices: PriceTable
+    quarantine: QuarantineTable
+    metrics: Metrics
+
+
+class StreamsAgent:
+    """Turns runs into rated batches."""
+
+    def __init__(self, uses: Parts) -> None:
+        self._uses = uses
+        self._breaker = Breaker(
+            uses.settings.dead_letter_share_max, uses.settings.dead_letter_count_min
+        )
+        self._queues: dict[int, asyncio.Queue[Run]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+        # The order is the guarantee. Tests wrap `run_step`.
+        self.steps: tuple[Step, ...] = (
+            self.dedupe,
+            self.price,
+            self.total,
+            self.emit,
+            self.remember,
+        )
+
+    async def process(self, runs: AsyncIterator[Run]) -> None:
+        """Hand each run to its partition's worker. What waits there is bounded in bytes."""
+        try:
+            async for run in runs:
+                self._queue(run.partition).put_nowait(run)
+        finally:
+            for worker in self._workers:
+                worker.cancel()
+
+    def _queue(self, partition: int) -> "asyncio.Queue[Run]":
+        queue = self._queues.get(partition)
+        if queue is None:
+            queue = self._queues[partition] = asyncio.Queue()
+            worker = asyncio.create_task(self._work(queue))
+            self._workers.add(worker)
+        return queue
+
+    async def _work(self, queue: "asyncio.Queue[Run]") -> None:
+        try:
+            while True:
+                await self._process_run(await queue.get())
+        except asyncio.CancelledError:
+            raise
+        except LogsDisagreeError as error:
+            process_exit.die(str(error), process_exit.ExitCode.REFUSED)
+        except BaseException as error:
+            log.exception("A run could not be rated")
+            process_exit.die(f"a run could not be rated: {error!r}")
+
+    async def _process_run(self, run: Run) -> None:
+        if not run.is_current:
+            run.release()
+            return
+        position = self._seen(run.partition).fold.next_offset
+        admitted = await self._uses.guard.admit(run.partition, position, run.records)
+        if admitted is None:
+            self._go_back(run)
+            return
+        first_offset = admitted.first_offset
+        settings = self._uses.settings
+        for records in parts(
+            self._decode(run.partition, admitted),
+            settings.batch_events_max,
+            settings.batch_bytes_max,
+        ):
+            part = Part(run, first_offset, records, time.monotonic())
+            for step in self.steps:
+                await self.run_step(step, part)
+                if part.is_void:
+                    self._go_back(run)
+                    return
+            first_offset = part.next_offset
+            await asyncio.sleep(0)  # a run of many events must not hold the others up
+        run.ack()
+
+    async def run_step(self, step: Step, part: Part) -> None:
+        """Run one step."""
+        await step(part)
+
+    def _seen(self, partition: int) -> SeenPartition:
+        return self._uses.table.partition(partition)
+
+    def _go_back(self, run: Run) -> None:
+        """Put the run away and read the partition again from where the fold stands."""
+        is_current = run.is_current
+        run.release()
+        if is_current:
+            position = self._seen(run.partition).fold.next_offset
+            self._uses.app.seek_back(run.partition, position)
+
+    # The steps ------------------------------------------------------------------------------
+
+    def _decode(self, partition: int, admitted: Admitted) -> list[DecodedRecord]:
+        policy = self._uses.settings.timestamp_policy
+        quarantine = self._uses.quarantine
+        if not len(quarantine):
+            return [decode_record(r, r.timestamp, policy) for r in admitted.records]
+        latest_ms = self._seen(partition).clock.latest_ms
+        return [
+            decode_record(
+                record,
+                record.timestamp if record.timestamp_type == LOG_APPEND_TIME else latest_ms,
+                policy,
+                quarantine.reason(partition, record.offset),
+            )
+            for record in admitted.records
+        ]
+
+    async def dedupe(self, part: Part) -> None:
+        """Ask `seen` which events were charged before."""
+        part.judged = judge(part.records, self._seen(part.partition))
+
+    async def price(self, part: Part) -> None:
+        """Give each event its verdict; stand still while too many would be dead letters."""
+        while True:
+            book = self._uses.prices.book
+            part.verdicts = settle(part.records, part.judged, book, self._uses.settings.window_ms)
+            part.price_revision = book.revision
+            events = len(part.verdicts.entries)
+            letters = part.verdicts.letter_count - part.verdicts.replayed_letters
+            now = time.monotonic()
+            if self._breaker.admits(now, events, letters):
+                self._breaker.count(now, events, letters)
+                self._uses.metrics.stopped.set(0)
+                return
+            await self._hold(part)
+            if not part.run.is_current:
+                part.is_void = True
+                return
+
+    async def _hold(self, part: Part) -> None:
+        self._uses.metrics.stopped.set(1)
+        settings = self._uses.settings
+        log.error(
+            "Too many dead letters: the stage stands still and tries again. If they are right, "
+            "raise DEAD_LETTER_SHARE_MAX or DEAD_LETTER_COUNT_MIN and restart",
+            partition=part.partition,
+            offset=part.first_offset,
+            reasons={str(reason): n for reason, n in part.verdicts.letters.items()},
+            price_revision=part.price_revision,
+            dead_letter_share_max=settings.dead_letter_share_max,
+            dead_letter_count_min=settings.dead_letter_count_min,
+        )
+        for _ in range(HOLD_LOOKS):
+            if part.run.is_current:  # a rebalance waits for this run
+                await asyncio.sleep(HOLD_SECONDS / HOLD_LOOKS)
+
+    async def total(self, part: Part) -> None:
+        """Sum up what customers are charged, per hour."""
+        part.broker_times = _run_length(part.records)
+        part.totals = count(part.verdicts.entries, part.broker_times)
+
+    async def emit(self, part: Part) -> None:
+        """Write the rated batch and wait until Kafka has it."""
+        verdicts = part.verdicts
+        batch = RatedBatch(
+            partition=part.partition,
+            first_offset=part.first_offset,
+            next_offset=part.next_offset,
+            price_revision=part.price_revision,
+            broker_times=part.broker_times,
+            events=verdicts.entries,
+            totals=part.totals,
+        )
+        part.fold = Fold(
+            Kind.RATED,
+            part.first_offset,
+            part.next_offset,
+            part.broker_times,
+            array("q", verdicts.positions),
+            b"".join(verdicts.identities),
+        )
+        part.rated_offset = await self._uses.producer.send(batch, part.fold)
+
+    async def remember(self, part: Part) -> None:
+        """Take what was written into `seen`; when somebody else wrote, too, fold the log again."""
+        state = self._seen(part.partition)
+        if part.fold is None:
+            raise AssertionError("remembered before it was written")
+        if part.rated_offset == state.rated_offset:
+            if state.apply(part.fold, part.rated_offset) is not Cover.NEXT:
+                raise AssertionError(f"the batch at {part.first_offset} does not follow the fold")
+            self._uses.recovery.add_totals(
+                part.partition, part.totals, part.next_offset, part.rated_offset
+            )
+        else:
+            self._uses.metrics.folds_again.inc()
+            log.warning(
+                "Somebody else wrote to usage.rated, folding again",
+                partition=part.partition,
+                expected_offset=state.rated_offset,
+                offset=part.rated_offset,
+            )
+            await self._uses.recovery.catch_up(part.partition)
+            part.is_void = self._seen(part.partition).fold.next_offset != part.next_offset
+        self._measure(part)
+
+    def _measure(self, part: Part) -> None:
+        metrics, verdicts = self._uses.metrics, part.verdicts
+        metrics.batches.inc()
+        metrics.batch_seconds.observe(time.monotonic() - part.started)
+        metrics.events.labels("charged").inc(verdicts.charged)
+        metrics.events.labels("duplicate").inc(verdicts.duplicates)
+        metrics.events.labels("dead-letter").inc(verdicts.letter_count)
+        for reason, number in verdicts.letters.items():
+            metrics.dead_letters.labels(str(reason)).inc(number)
+        log.debug(
+            "Rated batch written",
+            partition=part.partition,
+            first_offset=part.first_offset,
+            next_offset=part.next_offset,
+            charged=verdicts.charged,
+            duplicates=verdicts.duplicates,
+            dead_letters=verdicts.letter_count,
+        )
+
+
+def _run_length(records: Sequence[Any]) -> list[tuple[int, int]]:
+    times: list[tuple[int, int]] = []
+    for record in records:
+        if not times or times[-1][1] != record.broker_ms:
+            times.append((record.offset, record.broker_ms))
+    return times

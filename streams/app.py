@@ -1,0 +1,194 @@
+"""Puts a streams worker together and runs it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from deploy.runtime import exit as process_exit
+from deploy.runtime.kafka import client_options, producer_options, reader_options
+from deploy.runtime.runs import Run, RunsConfig, build_app
+from deploy.runtime.serve import serve
+from schemas.topics import RATED_MESSAGE_BYTES_MAX
+from streams.agent import Parts, StreamsAgent
+from streams.burns import Burns
+from streams.errors import LogsDisagreeError
+from streams.guard import Guard
+from streams.log_reader import LogReader
+from streams.metrics import Metrics
+from streams.price_book import PriceTable, QuarantineTable, TopicFollower
+from streams.producer import RatedProducer
+from streams.recovery import Recovery
+from streams.seen import FoldingTableManager, make_table
+from streams.settings import StreamsSettings
+
+log = structlog.get_logger("streams")
+
+CLIENT_ID = "streams"
+RETRY_SECONDS = 1.0
+GAUGES_INTERVAL_SECONDS = 5.0
+
+
+class StreamsWorker:
+    """One worker: owns some partitions of `usage.raw` and rates what comes there."""
+
+    def __init__(
+        self, settings: StreamsSettings, folder: Path, metrics: Metrics | None = None
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics or Metrics()
+        topics = settings.topics
+        options = reader_options(settings, CLIENT_ID)
+        reader = LogReader(options, client_options(settings, CLIENT_ID))
+        self._prices = PriceTable()
+        self._quarantine = QuarantineTable()
+        self._price_follower = TopicFollower(topics.prices, options, self._take_price)
+        self._quarantine_follower = TopicFollower(
+            topics.quarantine, options, self._quarantine.apply
+        )
+        self._is_price_read_whole = False
+        self._rated_producer = AIOKafkaProducer(
+            **producer_options(settings, CLIENT_ID), max_request_size=RATED_MESSAGE_BYTES_MAX
+        )
+        self._burns_producer = AIOKafkaProducer(
+            **producer_options(settings, CLIENT_ID, linger_milliseconds=5)
+        )
+        self.app = build_app(
+            RunsConfig(
+                group=topics.streams_group,
+                topic=topics.raw,
+                client=client_options(settings, CLIENT_ID),
+                folder=folder,
+                session_timeout_seconds=settings.session_timeout_seconds,
+                heartbeat_interval_seconds=settings.session_timeout_seconds / 4,
+            ),
+            resume_at=self._resume_at,
+            process=self._process,
+            forget=self._forget,
+            TableManager=FoldingTableManager,
+        )
+        table = make_table(self.app, topics.rated, settings.window_ms)
+        self._burns = Burns(
+            topics.burns,
+            self._burns_producer,
+            reader,
+            self._metrics,
+            interval_seconds=settings.burns_interval_seconds,
+            send_timeout_seconds=settings.send_timeout_seconds,
+        )
+        self._recovery = Recovery(table, self._burns, reader, topics, self._metrics)
+        self._guard = Guard(
+            topics.raw,
+            reader=reader,
+            recovery=self._recovery,
+            metrics=self._metrics,
+            quarantine=self._quarantine,
+            jump_timeout_seconds=settings.jump_timeout_seconds,
+        )
+        self._table = table
+        self.agent = StreamsAgent(
+            Parts(
+                settings,
+                self.app,
+                table,
+                self._recovery,
+                self._guard,
+                RatedProducer(
+                    self._rated_producer,
+                    topics.rated,
+                    self._metrics,
+                    settings.send_timeout_seconds,
+                ),
+                self._prices,
+                self._quarantine,
+                self._metrics,
+            )
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, stopping: asyncio.Event | None = None) -> None:
+        """Run until SIGTERM, SIGINT or `stopping`."""
+        await _start_producer(self._rated_producer)
+        await _start_producer(self._burns_producer)
+        # Every price and every quarantined position is known before the first event.
+        await self._price_follower.read_whole()
+        await self._quarantine_follower.read_whole()
+        book = self._prices.publish()
+        self._is_price_read_whole = True
+        self._metrics.price_revision.set(book.revision)
+        log.info("Prices read", revision=book.revision, records=self._price_follower.count)
+        self._keep_doing(self._price_follower.follow_for_ever())
+        self._keep_doing(self._quarantine_follower.follow_for_ever())
+        self._keep_doing(self._burns.publish_for_ever())
+        self._keep_doing(self._measure_for_ever())
+        try:
+            await serve(
+                self.app, grace_seconds=self._settings.shutdown_grace_seconds, stopping=stopping
+            )
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._burns.publish()
+        for follower in (self._price_follower, self._quarantine_follower):
+            await follower.stop()
+        await self._rated_producer.stop()
+        await self._burns_producer.stop()
+
+    def _take_price(self, key: bytes | None, value: bytes | None) -> None:
+        is_publication_complete = self._prices.apply(key, value)
+        if is_publication_complete and self._is_price_read_whole:
+            book = self._prices.publish()
+            self._metrics.price_revision.set(book.revision)
+            log.info("Prices changed", revision=book.revision)
+
+    async def _resume_at(self, partition: int) -> int:
+        self._guard.forget(partition)
+        try:
+            return await self._recovery.resume_at(partition)
+        except LogsDisagreeError as error:
+            process_exit.die(str(error), process_exit.ExitCode.REFUSED)
+
+    async def _process(self, runs: AsyncIterator[Run]) -> None:
+        await self.agent.process(runs)
+
+    def _forget(self, partition: int) -> None:
+        log.info("Partition given away", partition=partition)
+        self._recovery.forget(partition)
+
+    async def _measure_for_ever(self) -> None:
+        while True:
+            self._metrics.lag.clear()
+            for partition, lag in self.app.lag().items():
+                self._metrics.lag.labels(str(partition)).set(lag)
+            self._metrics.identities.set(len(self._table.store))
+            await asyncio.sleep(GAUGES_INTERVAL_SECONDS)
+
+    def _keep_doing(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(_die_when_ended)
+
+
+def _die_when_ended(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        process_exit.die(f"a background task ended: {task.exception()!r}")
+
+
+async def _start_producer(producer: AIOKafkaProducer) -> None:
+    """Connect; wait while Kafka is away."""
+    while True:
+        try:
+            await producer.start()
+        except KafkaError as error:
+            log.warning("Waiting for Kafka", error=repr(error))
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return

@@ -1,0 +1,168 @@
+"""Publishes the burns of this worker's partitions to the compacted topic `usage.burns`.
+
+A record's header `folded-to` says up to which offset of `usage.rated` everything was published when
+it was written; the highest one left by compaction is where the next owner folds on from.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from schemas.dead_letter import FORMAT_HEADER
+from schemas.pricing import attodollars_from_text, cost_text
+from schemas.rated import Total
+from streams.log_reader import LogReader
+from streams.metrics import Metrics
+from streams.totals import Burn, BurnKey, BurnTotals, period_ms, period_text
+
+log = structlog.get_logger("burns")
+
+FOLDED_TO_HEADER = "folded-to"
+EXPIRE_EVERY_FLUSHES = 600
+
+
+class Burns:
+    """Totals per partition, and the task that publishes what changed."""
+
+    def __init__(
+        self,
+        topic: str,
+        producer: AIOKafkaProducer,
+        reader: LogReader,
+        metrics: Metrics,
+        *,
+        interval_seconds: float,
+        send_timeout_seconds: float,
+    ) -> None:
+        self._topic = topic
+        self._producer = producer
+        self._reader = reader
+        self._metrics = metrics
+        self._interval_seconds = interval_seconds
+        self._send_timeout_seconds = send_timeout_seconds
+        self._partitions: dict[int, BurnTotals] = {}
+        self._rated_offsets: dict[int, int] = {}
+        self._flushes = 0
+
+    def folded_to(self, partition: int) -> int:
+        """Return the offset of `usage.rated` from which on burns must be folded."""
+        return self._partitions[partition].folded_to
+
+    def add(
+        self, partition: int, totals: Iterable[Total], next_offset: int, rated_offset: int
+    ) -> None:
+        """Add what counts of the rated batch at `rated_offset`, the next one of its partition."""
+        self._rated_offsets[partition] = rated_offset + 1
+        self._partitions[partition].add(totals, next_offset, rated_offset)
+
+    def forget(self, partition: int) -> None:
+        """Drop a partition that is another worker's now."""
+        self._partitions.pop(partition, None)
+        self._rated_offsets.pop(partition, None)
+
+    async def load(self, partition: int) -> None:
+        """Read what was published of a partition."""
+        found = BurnTotals()
+        begin, end = await self._reader.bounds(self._topic, partition)
+        burns: dict[BurnKey, Burn | None] = {}
+        async for records in self._reader.stretch(self._topic, partition, begin, end):
+            for record in records:
+                burns[_read_key(record.key)] = _read_value(record.value)
+                found.folded_to = max(found.folded_to, _folded_to(record.headers))
+        for key, burn in burns.items():
+            if burn is not None:
+                found.load(key, burn)
+        self._partitions[partition] = found
+
+    async def publish_for_ever(self) -> None:
+        """Write changed burns about once an interval. What fails is written the next time."""
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            await self.publish()
+
+    async def publish(self) -> None:
+        """Write what changed, of every partition."""
+        self._flushes += 1
+        is_time_to_expire = self._flushes % EXPIRE_EVERY_FLUSHES == 0
+        for partition in list(self._partitions):
+            burns = self._partitions.get(partition)
+            if burns is not None:
+                await self._publish(partition, burns, is_time_to_expire=is_time_to_expire)
+
+    async def _publish(self, partition: int, burns: BurnTotals, *, is_time_to_expire: bool) -> None:
+        folded_to = self._rated_offsets.get(partition, burns.folded_to)
+        changed = burns.take_changed()
+        expired = burns.take_expired() if is_time_to_expire else []
+        headers = [FORMAT_HEADER, (FOLDED_TO_HEADER, str(burns.folded_to).encode())]
+        records: list[tuple[bytes, bytes | None]] = [
+            (_write_key(key, partition), _write_value(burn)) for key, burn in changed.items()
+        ]
+        records += [(_write_key(key, partition), None) for key in expired]
+        try:
+            async with asyncio.timeout(self._send_timeout_seconds):
+                await self._send(partition, records, headers)
+        except (KafkaError, TimeoutError) as error:
+            self._metrics.burns_failures.inc()
+            log.warning("Burns not published, will try again", error=repr(error))
+            burns.put_back(changed)
+        else:
+            burns.folded_to = max(burns.folded_to, folded_to)
+
+    async def _send(
+        self,
+        partition: int,
+        records: Iterable[tuple[bytes, bytes | None]],
+        headers: list[tuple[str, bytes]],
+    ) -> None:
+        sent = [
+            await self._producer.send(
+                self._topic, value, key=key, partition=partition, headers=headers
+            )
+            for key, value in records
+        ]
+        if sent:
+            await asyncio.gather(*sent)
+
+
+def _write_key(key: BurnKey, partition: int) -> bytes:
+    customer, kind, start = key
+    return orjson.dumps([customer, kind, period_text(start), partition])
+
+
+def _read_key(key: bytes) -> BurnKey:
+    customer, kind, start, _ = orjson.loads(key)
+    return customer, kind, period_ms(start)
+
+
+def _write_value(burn: Burn) -> bytes:
+    return orjson.dumps(
+        {
+            "credits": burn.credits,
+            "cost_usd": cost_text(burn.cost_attodollars),
+            "events": burn.events,
+            "position": burn.position,
+            "rated_offset": burn.rated_offset,
+        }
+    )
+
+
+def _read_value(value: bytes | None) -> Burn | None:
+    if value is None:
+        return None
+    found = orjson.loads(value)
+    return Burn(
+        found["credits"],
+        attodollars_from_text(found["cost_usd"]),
+        found["events"],
+        found["position"],
+        found["rated_offset"],
+    )
+
+
+def _folded_to(headers: Any) -> int:
+    return max((int(value) for name, value in headers if name == FOLDED_TO_HEADER), default=0)

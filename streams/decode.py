@@ -1,0 +1,154 @@
+"""From the bytes of a raw record to its events: valid ones, and letters for those that are not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+
+from schemas.dead_letter import REPLAY_OF_HEADER, Position, Reason
+from schemas.events import (
+    FieldError,
+    InvalidBatchError,
+    InvalidEvent,
+    NotJsonError,
+    TimestampPolicy,
+    TooManyEventsError,
+    UsageEvent,
+    check_timestamp,
+    event_slices,
+    validate_each,
+)
+
+MESSAGE_LENGTH_MAX = 2_000
+# What an entry adds to the bytes of its event, at most about: its names, price ids, its share of
+# the headers. A batch is closed by this estimate, before anything is encoded.
+ENTRY_OVERHEAD_BYTES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Why an event, or a record as a whole, becomes a dead letter."""
+
+    reason: Reason
+    message: str
+    readable: Mapping[str, str] = field(default_factory=dict)
+    is_whole_record: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedRecord:
+    """One record of `usage.raw` and what it holds, in the order of its events."""
+
+    offset: int
+    broker_ms: int
+    key: bytes | None
+    value: bytes
+    events: Sequence[UsageEvent | Letter]
+    replay_of: str | None = None
+
+    @property
+    def encoded_bytes_estimate(self) -> int:
+        """What its entries take in a rated batch, about."""
+        return len(self.value) * 3 // 2 + len(self.events) * ENTRY_OVERHEAD_BYTES
+
+    def payload(self, index: int) -> bytes:
+        """Return the original bytes of an event; slow, for events that become letters."""
+        event = self.events[index]
+        if isinstance(event, Letter) and event.is_whole_record:
+            return self.value
+        try:
+            slices = event_slices(self.value)
+        except (NotJsonError, InvalidBatchError):
+            slices = []
+        if len(slices) == len(self.events):
+            return slices[index]
+        # A record that two JSON readers take differently: what was understood is kept.
+        return self.value if isinstance(event, Letter) else orjson.dumps(event)
+
+
+def decode_record(
+    record: Any, broker_ms: int, policy: TimestampPolicy, quarantined: str | None = None
+) -> DecodedRecord:
+    """Read one record (aiokafka's); `quarantined` is the operator's reason to set it aside."""
+    value: bytes = record.value or b""
+    return DecodedRecord(
+        record.offset,
+        broker_ms,
+        record.key,
+        value,
+        _decode_events(value, broker_ms, policy, quarantined),
+        _replay_of(record.headers) if record.headers else None,
+    )
+
+
+def _decode_events(
+    value: bytes, broker_ms: int, policy: TimestampPolicy, quarantined: str | None
+) -> Sequence[UsageEvent | Letter]:
+    if quarantined is not None:
+        return [_whole(Reason.QUARANTINED, quarantined)]
+    try:
+        found = validate_each(value)
+    except NotJsonError as error:
+        return [_whole(Reason.NOT_JSON, str(error))]
+    except TooManyEventsError as error:
+        return [_whole(Reason.TOO_MANY_EVENTS, str(error))]
+    except InvalidBatchError as error:
+        return [_whole(Reason.BAD_SCHEMA, str(error))]
+    return [_checked(event, broker_ms, policy) for event in found]
+
+
+def _checked(
+    event: UsageEvent | InvalidEvent, broker_ms: int, policy: TimestampPolicy
+) -> UsageEvent | Letter:
+    if isinstance(event, InvalidEvent):
+        return Letter(Reason.BAD_SCHEMA, _sentence(event.errors), event.readable)
+    wrong = check_timestamp(event, broker_ms, policy)
+    if wrong is None:
+        return event
+    return Letter(Reason.TIMESTAMP_OUT_OF_RANGE, _sentence((wrong,)), readable_of(event))
+
+
+def readable_of(event: UsageEvent) -> dict[str, str]:
+    """Return what a dead letter shows of an event beside its bytes."""
+    names = ("customer_id", "event_id", "idempotency_key", "provider", "model")
+    fields = cast("Mapping[str, str]", event)
+    return {name: fields[name] for name in names if name in fields}
+
+
+def _whole(reason: Reason, message: str) -> Letter:
+    return Letter(reason, message[:MESSAGE_LENGTH_MAX], {}, is_whole_record=True)
+
+
+def _sentence(errors: Sequence[FieldError]) -> str:
+    text = "; ".join(f"{'.'.join(map(str, e.path)) or '(event)'}: {e.message}" for e in errors)
+    return text[:MESSAGE_LENGTH_MAX]
+
+
+def _replay_of(headers: Sequence[tuple[str, bytes]]) -> str | None:
+    """Return the origin of a replayed letter. A header that is no position is nobody's replay."""
+    for name, value in headers:
+        if name == REPLAY_OF_HEADER and value is not None:
+            try:
+                return str(Position.parse(value.decode()))
+            except ValueError:  # UnicodeDecodeError is one
+                return None
+    return None
+
+
+def parts(
+    records: Sequence[DecodedRecord], events_max: int, bytes_max: int
+) -> Iterator[list[DecodedRecord]]:
+    """Cut a run into what one rated batch each covers: whole records, by events and by bytes."""
+    part: list[DecodedRecord] = []
+    events = size = 0
+    for record in records:
+        estimate = record.encoded_bytes_estimate
+        if part and (events + len(record.events) > events_max or size + estimate > bytes_max):
+            yield part
+            part, events, size = [], 0, 0
+        part.append(record)
+        events += len(record.events)
+        size += estimate
+    if part:
+        yield part

@@ -1,0 +1,111 @@
+"""The guard (rule 3): only what follows the position is processed, and nothing is left out.
+
+Faust's fetch loop can lose whole fetches at a rebalance, and other people's transactions leave
+offsets without a record. So a run that does not begin at the position is held against the log.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from streams.errors import RecordTimeError
+from streams.log_reader import LogReader
+from streams.metrics import Metrics
+from streams.price_book import QuarantineTable
+from streams.recovery import Recovery
+
+log = structlog.get_logger("guard")
+
+LOG_APPEND_TIME = 1
+LOOK_SECONDS = 10.0
+
+
+class ReadingLostError(Exception):
+    """Reading did not come back to the position in time: start the process again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Records to process; they cover the positions from `first_offset` on, without a hole."""
+
+    first_offset: int
+    records: Sequence[Any]
+
+
+class Guard:
+    """Holds runs against the position to go on from."""
+
+    def __init__(
+        self,
+        raw_topic: str,
+        *,
+        reader: LogReader,
+        recovery: Recovery,
+        metrics: Metrics,
+        quarantine: QuarantineTable,
+        jump_timeout_seconds: float,
+    ) -> None:
+        self._raw_topic = raw_topic
+        self._reader = reader
+        self._recovery = recovery
+        self._metrics = metrics
+        self._quarantine = quarantine
+        self._jump_timeout_seconds = jump_timeout_seconds
+        self._lost_since: dict[int, float] = {}
+
+    async def admit(self, partition: int, position: int, records: Sequence[Any]) -> Admitted | None:
+        """Return what may be processed of a run, or None: then seek to `position` and drop it.
+
+        Raises LogsDisagreeError when a person must decide, ReadingLostError after a deadline.
+        """
+        self._check_times(partition, records)
+        first = records[0].offset
+        if first == position:
+            self._lost_since.pop(partition, None)
+            return Admitted(position, records)
+        self._metrics.jumps.inc()
+        is_empty = first > position and await self._is_empty(partition, position, first)
+        log.warning(
+            "A run does not begin at the position",
+            partition=partition,
+            position=position,
+            first_offset=first,
+            between="empty offsets" if is_empty else "records: reading them again",
+        )
+        if is_empty:
+            self._metrics.empty_offsets.inc(first - position)
+            self._lost_since.pop(partition, None)
+            return Admitted(position, records)
+        # Below the position: the reader was reset, so the log may not reach it any more.
+        await self._recovery.check_bounds(partition, position)
+        lost_since = self._lost_since.setdefault(partition, time.monotonic())
+        if time.monotonic() - lost_since > self._jump_timeout_seconds:
+            raise ReadingLostError(
+                f"{self._raw_topic}[{partition}]: offset {position} is in the log, "
+                f"but was not read within {self._jump_timeout_seconds:g} s"
+            )
+        return None
+
+    def forget(self, partition: int) -> None:
+        """Begin anew with a partition."""
+        self._lost_since.pop(partition, None)
+
+    def _check_times(self, partition: int, records: Sequence[Any]) -> None:
+        for record in records:
+            if record.timestamp_type != LOG_APPEND_TIME and (
+                self._quarantine.reason(partition, record.offset) is None
+            ):
+                raise RecordTimeError(self._raw_topic, partition, record.offset)
+
+    async def _is_empty(self, partition: int, position: int, first: int) -> bool:
+        """Look once whether the log holds a committed record in [position, first)."""
+        await self._recovery.check_bounds(partition, position)
+        found = await self._reader.first_at(self._raw_topic, partition, position, LOOK_SECONDS)
+        if found is None or found.offset < first:
+            return False
+        # The log's beginning may have passed the position while we looked.
+        await self._recovery.check_bounds(partition, position)
+        return True

@@ -1,0 +1,88 @@
+"""Reads topics without a group: ranges, single records, and whole stretches of a partition."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+# A stretch whose last offsets hold no record (a transaction's markers) ends when nothing came for
+# so long; the reader's position passes markers, so this is the exception.
+NOTHING_MORE_SECONDS = 5.0
+
+
+class LogReader:
+    """Opens a short-lived consumer per question; questions come at assignments and at jumps."""
+
+    def __init__(
+        self, reader_options: Mapping[str, Any], client_options: Mapping[str, Any]
+    ) -> None:
+        self._reader_options = reader_options
+        self._client_options = client_options
+
+    @asynccontextmanager
+    async def open(self, topic: str, partition: int) -> AsyncIterator[tuple[Any, TopicPartition]]:
+        """Yield a consumer that is assigned to one partition, and that partition."""
+        consumer = AIOKafkaConsumer(**self._reader_options)
+        await consumer.start()
+        try:
+            topic_partition = TopicPartition(topic, partition)
+            consumer.assign([topic_partition])
+            yield consumer, topic_partition
+        finally:
+            await consumer.stop()
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the first offset of a partition and the one that comes next (committed)."""
+        async with self.open(topic, partition) as (consumer, tp):
+            begin = (await consumer.beginning_offsets([tp]))[tp]
+            end = (await consumer.end_offsets([tp]))[tp]
+        return begin, end
+
+    async def first_at(
+        self, topic: str, partition: int, offset: int, timeout_seconds: float
+    ) -> Any | None:
+        """Return the first record at or beyond an offset of the log, None if none came in time."""
+        async with self.open(topic, partition) as (consumer, tp):
+            consumer.seek(tp, offset)
+            found = await consumer.getmany(
+                tp, timeout_ms=int(timeout_seconds * 1_000), max_records=1
+            )
+        return found[tp][0] if found.get(tp) else None
+
+    async def offset_at(self, topic: str, partition: int, ms: int) -> int | None:
+        """Return the offset of the first record of a broker time or later, None if none is."""
+        async with self.open(topic, partition) as (consumer, tp):
+            found = (await consumer.offsets_for_times({tp: max(0, ms)}))[tp]
+        return None if found is None else found.offset
+
+    async def stretch(
+        self, topic: str, partition: int, start: int, end: int
+    ) -> AsyncIterator[Sequence[Any]]:
+        """Yield the records of [start, end) in chunks, in order."""
+        if start >= end:
+            return
+        async with self.open(topic, partition) as (consumer, tp):
+            consumer.seek(tp, start)
+            while await consumer.position(tp) < end:
+                found = await consumer.getmany(tp, timeout_ms=int(NOTHING_MORE_SECONDS * 1_000))
+                records = found.get(tp, [])
+                if not records:
+                    return
+                yield [record for record in records if record.offset < end]
+                await asyncio.sleep(0)
+
+    async def committed(self, group: str, topic: str, partition: int) -> int | None:
+        """Return the offset that a group committed, None if none. A hint, never the truth."""
+        admin = AIOKafkaAdminClient(**self._client_options)
+        await admin.start()
+        try:
+            tp = TopicPartition(topic, partition)
+            found = await admin.list_consumer_group_offsets(group, partitions=[tp])
+        finally:
+            await admin.close()
+        offset = found[tp].offset
+        return offset if offset >= 0 else None

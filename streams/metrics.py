@@ -1,0 +1,75 @@
+"""What a streams worker measures. No label per customer: their number has no bound."""
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+
+
+class Metrics:
+    """The metrics of one worker."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.events = Counter(
+            "burnstream_streams_events", "Events by verdict", ["verdict"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "burnstream_streams_dead_letters",
+            "Dead letters by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.batches = Counter(
+            "burnstream_streams_rated_batches", "Rated batches acknowledged", registry=registry
+        )
+        self.batch_bytes = Counter(
+            "burnstream_streams_rated_bytes", "Bytes of rated batches", registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "burnstream_streams_rated_batch_seconds",
+            "From the records of a batch to its acknowledgement",
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self.fold_seconds = Histogram(
+            "burnstream_streams_fold_seconds",
+            "Folding a partition's rated batches",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+            registry=registry,
+        )
+        self.folds_again = Counter(
+            "burnstream_streams_folds_again",
+            "Partitions folded again because somebody else wrote to usage.rated",
+            registry=registry,
+        )
+        self.jumps = Counter(
+            "burnstream_streams_jumps", "Runs that did not begin where expected", registry=registry
+        )
+        self.empty_offsets = Counter(
+            "burnstream_streams_empty_offsets",
+            "Offsets without a record, covered",
+            registry=registry,
+        )
+        self.ahead = Counter(
+            "burnstream_streams_batches_ahead",
+            "Rated batches passed over because they start ahead",
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "burnstream_streams_lag", "Raw records not yet rated", ["partition"], registry=registry
+        )
+        self.identities = Gauge(
+            "burnstream_streams_seen_identities", "Identities remembered", registry=registry
+        )
+        self.price_revision = Gauge(
+            "burnstream_streams_price_revision", "Revision of the price book", registry=registry
+        )
+        self.stopped = Gauge(
+            "burnstream_streams_stopped_by_dead_letters",
+            "1 while too large a share of dead letters holds the stage",
+            registry=registry,
+        )
+        self.burns_failures = Counter(
+            "burnstream_streams_burns_failures",
+            "Writes to usage.burns that failed and are repeated",
+            registry=registry,
+        )

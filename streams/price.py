@@ -1,0 +1,146 @@
+"""The verdict on each event of a part: charged at its price, a duplicate, or a dead letter."""
+
+from array import array
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from schemas.dead_letter import Reason
+from schemas.events import UsageEvent
+from schemas.pricing import PriceBook, Rated, Unpriced, cost_text, rate
+from schemas.rated import (
+    ChargedEntry,
+    DeadLetterEntry,
+    DuplicateEntry,
+    Entry,
+    pack_position,
+    unpack_position,
+)
+from streams.decode import DecodedRecord, Letter, readable_of
+from streams.dedupe import Judged
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """One entry per event, and the identities that the charged ones leave in `seen`."""
+
+    entries: list[Entry] = field(default_factory=list)
+    positions: "array[int]" = field(default_factory=lambda: array("q"))
+    identities: list[bytes] = field(default_factory=list)
+    charged: int = 0
+    duplicates: int = 0
+    letters: dict[Reason, int] = field(default_factory=dict)
+    replayed_letters: int = 0  # of `letters`: replays that failed again
+
+    @property
+    def letter_count(self) -> int:
+        """Dead letters of all reasons."""
+        return sum(self.letters.values())
+
+
+def settle(
+    records: Sequence[DecodedRecord],
+    judged: Sequence[Sequence[Judged]],
+    book: PriceBook,
+    window_ms: int,
+) -> Verdicts:
+    """Return the verdicts of a part. An event twice in it: the second is a duplicate."""
+    verdicts = Verdicts()
+    # identity -> (packed position, broker time) of what this part charges
+    charged: dict[bytes, tuple[int, int]] = {}
+    for record, record_judged in zip(records, judged, strict=True):
+        for index, (event, its) in enumerate(zip(record.events, record_judged, strict=True)):
+            if isinstance(event, Letter):
+                _add_letter(verdicts, record, index, event)
+                continue
+            of_position = its.of_position
+            if of_position is None:
+                of_position = _charged_before(its.identities, charged, record.broker_ms, window_ms)
+            if of_position is not None:
+                _add_duplicate(verdicts, record.offset, index, event, of_position)
+                continue
+            cost = rate(event, book)
+            if isinstance(cost, Unpriced):
+                letter = Letter(Reason.UNPRICED, cost.message, readable_of(event))
+                _add_letter(verdicts, record, index, letter)
+                continue
+            _add_charged(verdicts, record, index, event, cost)
+            position = pack_position(record.offset, index)
+            for identity in its.identities:
+                charged[identity] = (position, record.broker_ms)
+                verdicts.positions.append(position)
+                verdicts.identities.append(identity)
+    return verdicts
+
+
+def _charged_before(
+    identities: Sequence[bytes],
+    charged: Mapping[bytes, tuple[int, int]],
+    broker_ms: int,
+    window_ms: int,
+) -> int | None:
+    for identity in identities:
+        found = charged.get(identity)
+        # The same test as against `seen`: a verdict must not depend on where runs are cut.
+        if found is not None and abs(broker_ms - found[1]) <= window_ms:
+            return found[0]
+    return None
+
+
+def _add_charged(
+    verdicts: Verdicts, record: DecodedRecord, index: int, event: UsageEvent, cost: Rated
+) -> None:
+    entry: ChargedEntry = {
+        "offset": record.offset,
+        "index": index,
+        "verdict": "charged",
+        "event": event,
+        "credits": cost.credits,
+        "cost_usd": cost_text(cost.cost_attodollars),
+        "price_ids": list(cost.price_ids),
+    }
+    if record.replay_of is not None:
+        entry["replay_of"] = record.replay_of
+    verdicts.entries.append(entry)
+    verdicts.charged += 1
+
+
+def _add_duplicate(
+    verdicts: Verdicts, offset: int, index: int, event: UsageEvent, of_position: int
+) -> None:
+    of_offset, of_index = unpack_position(of_position)
+    entry: DuplicateEntry = {
+        "offset": offset,
+        "index": index,
+        "verdict": "duplicate",
+        "customer_id": event["customer_id"],
+        "event_id": event["event_id"],
+        "idempotency_key": event.get("idempotency_key"),
+        "of_offset": of_offset,
+        "of_index": of_index,
+    }
+    verdicts.entries.append(entry)
+    verdicts.duplicates += 1
+
+
+def _add_letter(verdicts: Verdicts, record: DecodedRecord, index: int, letter: Letter) -> None:
+    readable = letter.readable
+    entry: DeadLetterEntry = {
+        "offset": record.offset,
+        "index": index,
+        "verdict": "dead-letter",
+        "reason": letter.reason,
+        "message": letter.message,
+        "customer_id": readable.get("customer_id"),
+        "event_id": readable.get("event_id"),
+        "idempotency_key": readable.get("idempotency_key"),
+        "provider": readable.get("provider"),
+        "model": readable.get("model"),
+        "payload": b64encode(record.payload(index)).decode(),
+        "key": None if record.key is None else b64encode(record.key).decode(),
+    }
+    if record.replay_of is not None:
+        entry["replay_of"] = record.replay_of
+        verdicts.replayed_letters += 1
+    verdicts.entries.append(entry)
+    verdicts.letters[letter.reason] = verdicts.letters.get(letter.reason, 0) + 1

@@ -1,0 +1,49 @@
+"""Writes rated batches: one at a time per partition, acknowledged by all replicas, in time."""
+
+import asyncio
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaProducer
+
+from schemas.dead_letter import FORMAT_HEADER
+from schemas.rated import FOLD_HEADER, TOTALS_HEADER, Fold, RatedBatch, encode_batch, pack_fold
+from streams.metrics import Metrics
+
+UNKNOWN_OFFSET = -1
+
+
+class RatedProducer:
+    """Sends rated batches to the partition they were read from."""
+
+    def __init__(
+        self, producer: AIOKafkaProducer, topic: str, metrics: Metrics, timeout_seconds: float
+    ) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._metrics = metrics
+        self._timeout_seconds = timeout_seconds
+
+    async def send(self, batch: RatedBatch, fold: Fold) -> int:
+        """Return the offset of the batch once Kafka has it, -1 where Kafka does not tell.
+
+        Raises TimeoutError, after which nobody knows whether it was written: end the process, the
+        fold will tell. An idempotent producer by itself would try for ever.
+        """
+        value = encode_batch(batch)
+        async with asyncio.timeout(self._timeout_seconds):
+            sent = await self._producer.send(
+                self._topic, value, partition=batch.partition, headers=headers_of(batch, fold)
+            )
+            metadata: Any = await sent
+        self._metrics.batch_bytes.inc(len(value))
+        return UNKNOWN_OFFSET if metadata.offset is None else int(metadata.offset)
+
+
+def headers_of(batch: RatedBatch, fold: Fold) -> list[tuple[str, bytes]]:
+    """Return the headers of a rated batch: what folds need without reading the value."""
+    return [
+        FORMAT_HEADER,
+        (FOLD_HEADER, pack_fold(fold)),
+        (TOTALS_HEADER, orjson.dumps(batch.totals)),
+    ]

@@ -1,0 +1,226 @@
+"""Where a partition goes on, and with what state: the fold of its rated batches.
+
+At an assignment, and whenever somebody else wrote to `usage.rated`, the partition's rated batches
+are folded by the sink's rule. That yields `seen`, the burns not yet published, and the position to
+resume from; neither Kafka's committed offsets nor Faust's are believed (rule 2).
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+import structlog
+from aiokafka.errors import KafkaError
+
+from schemas.rated import TOTALS_HEADER, Cover, Fold, Kind, Total, decode_batch
+from schemas.topics import Topics
+from streams.burns import Burns
+from streams.errors import LogEndsBelowError, LogMadeAgainError, LogStartsAboveError
+from streams.log_reader import LogReader
+from streams.metrics import Metrics
+from streams.seen import CLOCK_SLACK_MS, SeenPartition, SeenTable, clip_times, fold_of
+from streams.totals import count
+
+log = structlog.get_logger("recovery")
+
+RETRY_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a fold begins, and from which time of `usage.rated` on its rule is strict."""
+
+    offset: int
+    strict_from_ms: int
+    is_log_start: bool
+
+
+class Recovery:
+    """Folds partitions of `usage.rated` into `seen` and the burns."""
+
+    def __init__(
+        self,
+        table: SeenTable,
+        burns: Burns,
+        reader: LogReader,
+        topics: Topics,
+        metrics: Metrics,
+    ) -> None:
+        self._table = table
+        self._burns = burns
+        self._reader = reader
+        self._topics = topics
+        self._metrics = metrics
+        self._window_ms = table.window_ms
+
+    async def resume_at(self, partition: int) -> int:
+        """Fold what is new and return the position to go on from. Waits while Kafka is away.
+
+        Raises LogsDisagreeError when a person must decide.
+        """
+        while True:
+            await self.catch_up(partition)
+            state = self._table.partition(partition)
+            try:
+                await self._check_log(partition, state)
+            except KafkaError as error:
+                await self._wait_for_kafka(partition, error)
+            else:
+                return state.fold.next_offset
+
+    async def _wait_for_kafka(self, partition: int, error: KafkaError) -> None:
+        log.warning("Kafka is away, will try again", partition=partition, error=repr(error))
+        await asyncio.sleep(RETRY_SECONDS)
+
+    def forget(self, partition: int) -> None:
+        """Drop the state of a partition that another worker has now."""
+        self._table.forget(partition)
+        self._burns.forget(partition)
+
+    async def catch_up(self, partition: int) -> None:
+        """Fold the rated batches not folded yet, up to the log's end. Waits while Kafka is away."""
+        while True:
+            try:
+                await self._catch_up(partition)
+            except KafkaError as error:
+                await self._wait_for_kafka(partition, error)
+            else:
+                return
+
+    async def _catch_up(self, partition: int) -> None:
+        started = time.monotonic()
+        begin, end = await self._reader.bounds(self._topics.rated, partition)
+        state = self._table.partition(partition)
+        is_fresh = not state.fold.is_known or not begin <= state.rated_offset <= end
+        try:
+            folded = await self._fold(partition, begin, end, is_fresh=is_fresh)
+        except BaseException:
+            self.forget(partition)  # half a fold is no state
+            raise
+        seconds = time.monotonic() - started
+        self._metrics.fold_seconds.observe(seconds)
+        state = self._table.partition(partition)
+        log.info(
+            "Partition folded" if is_fresh else "Partition folded on",
+            partition=partition,
+            rated_batches=folded,
+            identities=len(state),
+            resume_at=state.fold.next_offset,
+            seconds=round(seconds, 3),
+        )
+
+    async def _fold(self, partition: int, begin: int, end: int, *, is_fresh: bool) -> int:
+        if is_fresh:
+            self.forget(partition)
+            state = self._table.partition(partition)
+            await self._burns.load(partition)
+            start = await self._start(partition, begin, end)
+            if start.is_log_start:
+                state.fold.start_at(0)
+        else:
+            state = self._table.partition(partition)
+            start = Start(state.rated_offset, 0, is_log_start=False)
+        folded = 0
+        async for records in self._reader.stretch(self._topics.rated, partition, start.offset, end):
+            for record in records:
+                if record.timestamp >= start.strict_from_ms:
+                    state.fold.settle()
+                self.apply_record(partition, state, record)
+            folded += len(records)
+        state.fold.settle()
+        state.rated_offset = max(state.rated_offset, end)
+        if not state.fold.is_known:
+            # Nothing was rated for longer than rated batches are kept.
+            committed = await self._reader.committed(
+                self._topics.streams_group, self._topics.raw, partition
+            )
+            state.fold.start_at(committed or 0)
+        return folded
+
+    async def _start(self, partition: int, begin: int, end: int) -> Start:
+        """Begin a window before the last rated record: no later one can need what is older."""
+        if end == 0:
+            return Start(0, 0, is_log_start=True)
+        last = None
+        if end > begin:
+            last = await self._reader.first_at(self._topics.rated, partition, end - 1, LOOK_SECONDS)
+        if last is None:
+            return Start(begin, 0, is_log_start=begin == 0)
+        times = fold_of(last.headers).broker_times
+        last_ms = times[-1][1] if times else last.timestamp
+        strict_from_ms = last_ms - self._window_ms
+        offset = await self._reader.offset_at(
+            self._topics.rated, partition, strict_from_ms - CLOCK_SLACK_MS
+        )
+        start = max(
+            begin, min(begin if offset is None else offset, self._burns.folded_to(partition))
+        )
+        return Start(start, strict_from_ms, is_log_start=start == 0)
+
+    def apply_record(self, partition: int, state: SeenPartition, record: Any) -> None:
+        """Fold one record of `usage.rated` into `seen` and the burns."""
+        fold = fold_of(record.headers)
+        below = state.fold.next_offset
+        covering = state.apply(fold, record.offset)
+        if covering is Cover.AHEAD:
+            self._metrics.ahead.inc()
+            log.warning(
+                "A rated batch starts ahead and is passed over",
+                partition=partition,
+                first_offset=fold.first_offset,
+                next_offset=below,
+            )
+        elif (
+            covering is Cover.NEXT
+            and fold.kind is Kind.RATED
+            and record.offset >= self._burns.folded_to(partition)
+        ):
+            totals = _totals_from(record, fold, below)
+            self._burns.add(partition, totals, fold.next_offset, record.offset)
+
+    def add_totals(
+        self, partition: int, totals: list[Total], next_offset: int, rated_offset: int
+    ) -> None:
+        """Add the totals of a batch that this worker wrote itself."""
+        self._burns.add(partition, totals, next_offset, rated_offset)
+
+    async def _check_log(self, partition: int, state: SeenPartition) -> None:
+        """Compare the position with what `usage.raw` holds."""
+        position = state.fold.next_offset
+        begin = await self.check_bounds(partition, position)
+        was_ms = state.clock.at(position - 1)
+        if was_ms is None or position - 1 < begin:
+            return
+        record = await self._reader.first_at(
+            self._topics.raw, partition, position - 1, LOOK_SECONDS
+        )
+        if record is not None and record.offset == position - 1 and record.timestamp != was_ms:
+            raise LogMadeAgainError(
+                self._topics.raw, partition, position - 1, record.timestamp, was_ms
+            )
+
+    async def check_bounds(self, partition: int, position: int) -> int:
+        """Return the first offset of `usage.raw` that is left.
+
+        Raises LogsDisagreeError when that lies above the position, or the log's end below it.
+        """
+        begin, end = await self._reader.bounds(self._topics.raw, partition)
+        if begin > position:
+            raise LogStartsAboveError(self._topics.raw, partition, position, begin)
+        if end < position:
+            raise LogEndsBelowError(self._topics.raw, partition, position, end)
+        return begin
+
+
+def _totals_from(record: Any, fold: Fold, below: int) -> list[Total]:
+    """Return the totals of what counts of a batch, given what was covered before it."""
+    if below <= fold.first_offset:
+        for name, value in record.headers:
+            if name == TOTALS_HEADER:
+                return cast("list[Total]", orjson.loads(value))
+    batch = decode_batch(record.value)
+    entries = [entry for entry in batch.events if entry["offset"] >= below]
+    return count(entries, clip_times(batch.broker_times, below))

@@ -1,0 +1,275 @@
+"""`seen`: which identities of a partition were charged, at which position, and when.
+
+A Faust table with one store per partition, whose changelog is `usage.rated` itself: rated batches
+are folded by the sink's rule into the identities *and* the position to go on from (ADR 0003).
+Faust's own recovery reads some 9,000 records a second and swallows errors, so `streams.recovery`
+does the reading, and the table tells Faust that there is nothing left to recover.
+"""
+
+import logging
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import faust
+from faust.stores.base import Store
+from faust.tables.manager import TableManager
+
+from schemas.identity import IDENTITY_BYTES
+from schemas.rated import FOLD_HEADER, INDEX_BITS, Cover, Fold, unpack_fold
+from streams.rated_fold import RatedFold
+
+# A broker's clock may step back this far without a verdict depending on what was pruned when.
+CLOCK_SLACK_MS = 3_600_000
+
+
+class BrokerClock:
+    """Broker times by offset, run-length: from `offsets[i]` on it was `times[i]`."""
+
+    def __init__(self) -> None:
+        self._offsets = array("q")
+        self._times = array("q")
+        self.latest_ms = 0
+
+    def add(self, offset: int, ms: int) -> None:
+        """Note that records from `offset` on have the time `ms`. Offsets rise."""
+        if self._times and self._times[-1] == ms:
+            return
+        self._offsets.append(offset)
+        self._times.append(ms)
+        self.latest_ms = max(self.latest_ms, ms)
+
+    def at(self, offset: int) -> int | None:
+        """Return the broker's time of a record, None for one older than what is kept."""
+        index = bisect_right(self._offsets, offset) - 1
+        return self._times[index] if index >= 0 else None
+
+    def drop_below(self, offset: int) -> None:
+        """Forget what no offset from `offset` on needs."""
+        index = bisect_right(self._offsets, offset) - 1
+        if index > len(self._offsets) // 2:  # seldom, so that the cost per record stays constant
+            del self._offsets[:index]
+            del self._times[:index]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._offsets, self._times, self.latest_ms = array("q"), array("q"), 0
+
+
+class SeenPartition:
+    """What was charged in one partition within the window, and where the fold stands."""
+
+    def __init__(self, window_ms: int) -> None:
+        self.fold = RatedFold()
+        self.rated_offset = 0  # of `usage.rated`: the first record not folded yet
+        self.clock = BrokerClock()
+        self._window_ms = window_ms
+        self._positions: dict[bytes, int] = {}
+        # (latest broker time, first packed position, identities) of each batch, oldest first
+        self._batches: deque[tuple[int, int, list[bytes]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def get(self, identity: bytes) -> int | None:
+        """Return the packed position at which an identity was charged, however long ago."""
+        return self._positions.get(identity)
+
+    def identities(self) -> Iterator[bytes]:
+        """Yield every identity remembered."""
+        return iter(self._positions)
+
+    def find(self, identities: Iterable[bytes], broker_ms: int) -> int | None:
+        """Return the position at which one of the identities was charged within the window."""
+        for identity in identities:
+            position = self._positions.get(identity)
+            if position is None:
+                continue
+            charged_ms = self.clock.at(position >> INDEX_BITS)
+            if charged_ms is not None and abs(broker_ms - charged_ms) <= self._window_ms:
+                return position
+        return None
+
+    def apply(self, batch: Fold, rated_offset: int) -> Cover:
+        """Fold one record of `usage.rated`; offsets of records folded rise."""
+        self.rated_offset = rated_offset + 1
+        below = self.fold.next_offset
+        covering = self.fold.apply(batch.kind, batch.first_offset, batch.next_offset)
+        if covering is Cover.NEXT:
+            if self.fold.is_epoch_opened_by_last:
+                self._positions.clear()
+                self._batches.clear()
+                self.clock.clear()
+            elif batch.broker_times:
+                self._remember(batch, max(batch.first_offset, below))
+        return covering
+
+    def _remember(self, batch: Fold, from_offset: int) -> None:
+        for offset, ms in clip_times(batch.broker_times, from_offset):
+            self.clock.add(offset, ms)
+        # Positions are ascending: what lies below was covered by another batch.
+        start = bisect_right(batch.positions, (from_offset << INDEX_BITS) - 1)
+        positions = batch.positions[start:]
+        packed = batch.identities
+        identities = [
+            packed[at : at + IDENTITY_BYTES]
+            for at in range(start * IDENTITY_BYTES, len(packed), IDENTITY_BYTES)
+        ]
+        self._positions.update(zip(identities, positions, strict=True))
+        if identities:
+            self._batches.append((batch.broker_times[-1][1], positions[0], identities))
+        self._prune()
+
+    def _prune(self) -> None:
+        """Drop whole batches that are too old for any record still to come."""
+        oldest_ms = self.clock.latest_ms - self._window_ms - CLOCK_SLACK_MS
+        batches, positions = self._batches, self._positions
+        while batches and batches[0][0] < oldest_ms:
+            _, _, identities = batches.popleft()
+            until = batches[0][1] if batches else None
+            for identity in identities:
+                position = positions.get(identity)
+                # Charged again after the window: then the newer entry stays.
+                if position is not None and (until is None or position < until):
+                    del positions[identity]
+        oldest_needed = batches[0][1] >> INDEX_BITS if batches else self.fold.next_offset - 1
+        self.clock.drop_below(oldest_needed)
+
+
+def clip_times(times: Sequence[tuple[int, int]], from_offset: int) -> list[tuple[int, int]]:
+    """Return run-length broker times as they are from an offset on."""
+    kept = [(offset, ms) for offset, ms in times if offset > from_offset]
+    at_start = [ms for offset, ms in times if offset <= from_offset]
+    return [(from_offset, at_start[-1]), *kept] if at_start else kept
+
+
+class SeenStore(Store[bytes, int]):
+    """The table's store: a `SeenPartition` per partition that this worker owns."""
+
+    logger = logging.getLogger("faust.seen")
+    partitions: dict[int, SeenPartition]
+
+    def __post_init__(self) -> None:
+        self.partitions = {}
+
+    def __getitem__(self, key: bytes) -> int:
+        for partition in self.partitions.values():
+            position = partition.get(key)
+            if position is not None:
+                return position
+        raise KeyError(key)
+
+    def __setitem__(self, key: bytes, value: int) -> None:
+        raise TypeError("seen is written by folding rated batches only")
+
+    def __delitem__(self, key: bytes) -> None:
+        raise TypeError("seen forgets by its window only")
+
+    def __iter__(self) -> Iterator[bytes]:
+        for partition in self.partitions.values():
+            yield from partition.identities()
+
+    def __len__(self) -> int:
+        return sum(len(partition) for partition in self.partitions.values())
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def _clear(self) -> None:
+        self.partitions.clear()
+
+    def reset_state(self) -> None:
+        """Forget everything; the changelog tells it again."""
+        self._clear()
+
+    async def backup_partition(
+        self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1
+    ) -> None:
+        """Do nothing: `usage.rated` is the backup."""
+
+    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:
+        """Do nothing: `usage.rated` is the backup."""
+
+    def persisted_offset(self, tp: Any) -> int | None:
+        """Tell Faust's recovery that everything folded needs no reading."""
+        partition = self.partitions.get(tp.partition)
+        return None if partition is None else partition.rated_offset - 1
+
+    def apply_changelog_batch(
+        self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
+    ) -> None:
+        """Fold records of the changelog: the same rule whoever reads them."""
+        del to_key, to_value
+        for event in batch:
+            fold = fold_of(event.message.headers)
+            self.partitions[event.message.partition].apply(fold, event.message.offset)
+
+
+def fold_of(headers: Any) -> Fold:
+    """Return what the headers of a record of `usage.rated` hold for a fold. Raises ValueError."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    for name, value in pairs:
+        if name == FOLD_HEADER:
+            return unpack_fold(value)
+    raise ValueError("a record of usage.rated without a fold header")
+
+
+class SeenTable(faust.Table):  # type: ignore[type-arg] # generic for type checkers only
+    """The Faust table `seen`: identity -> position, one store per partition."""
+
+    logger = logging.getLogger("faust.seen")
+    window_ms: int
+
+    def _new_store(self) -> SeenStore:
+        return SeenStore("memory://", self.app, self, loop=self.loop)
+
+    @property
+    def store(self) -> SeenStore:
+        """The store, by its own type."""
+        store = self.data
+        if not isinstance(store, SeenStore):
+            raise TypeError(f"seen is kept in {type(store).__name__}")
+        return store
+
+    def partition(self, number: int) -> SeenPartition:
+        """Return what is known of a partition, nothing at first."""
+        partitions = self.store.partitions
+        if number not in partitions:
+            partitions[number] = SeenPartition(self.window_ms)
+        return partitions[number]
+
+    def forget(self, number: int) -> None:
+        """Drop the state of a partition that is another worker's now."""
+        self.store.partitions.pop(number, None)
+
+
+class FoldingTableManager(TableManager):
+    """Faust's table manager, less its own reading of changelogs: `streams.recovery` reads them."""
+
+    logger = logging.getLogger("faust.tables")
+
+    async def on_start(self) -> None:
+        """Start without Faust's pause of a second: recovery time is availability."""
+        await self._update_channels()
+        await self.recovery.start()
+
+    async def _update_channels(self) -> None:
+        self._tables_finalized.set()
+        for table in self.values():
+            await table.maybe_start()
+        self._tables_registered.set()
+
+
+def make_table(app: Any, rated_topic: str, window_ms: int) -> SeenTable:
+    """Declare the table `seen` of an app, its changelog being `rated_topic`."""
+    table = SeenTable(
+        app,
+        name="seen",
+        changelog_topic=app.topic(rated_topic, key_type=bytes, value_type=bytes),
+        key_type=bytes,
+    )
+    table.window_ms = window_ms
+    app.tables.add(table)
+    return table

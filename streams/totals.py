@@ -1,0 +1,167 @@
+"""Totals per customer and period: counted from charged entries, folded from rated batches.
+
+A period is the UTC hour or day in which Kafka took the record (its broker time), not the event's
+own: so a period that is over does not change any more, and can be given up in time.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from schemas.pricing import attodollars_from_text, cost_text
+from schemas.rated import Entry, Total
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+HOURS_KEPT_MS = 8 * DAY_MS
+DAYS_KEPT_MS = 400 * DAY_MS
+# A period that ended this long ago gets no more events; a broker's clock may step back a little.
+PERIOD_SLACK_MS = 2 * HOUR_MS
+
+PeriodKind = Literal["hour", "day"]
+# customer, kind of period, its start in epoch milliseconds
+BurnKey = tuple[str, PeriodKind, int]
+
+_LENGTH_MS: dict[PeriodKind, int] = {"hour": HOUR_MS, "day": DAY_MS}
+_KEPT_MS: dict[PeriodKind, int] = {"hour": HOURS_KEPT_MS, "day": DAYS_KEPT_MS}
+
+
+def period_text(start_ms: int) -> str:
+    """Return the start of a period as ISO 8601 with Z."""
+    return datetime.fromtimestamp(start_ms / 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def period_ms(text: str) -> int:
+    """Read what `period_text` wrote."""
+    return int(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
+def count(entries: Iterable[Entry], broker_times: Sequence[tuple[int, int]]) -> list[Total]:
+    """Return totals per (customer, hour) of the charged entries, given run-length broker times."""
+    sums: dict[tuple[str, int], list[int]] = {}
+    times = list(broker_times)
+    at = 0
+    for entry in entries:
+        if entry["verdict"] != "charged":
+            continue
+        while at + 1 < len(times) and times[at + 1][0] <= entry["offset"]:
+            at += 1
+        hour = times[at][1] // HOUR_MS * HOUR_MS
+        key = (entry["event"]["customer_id"], hour)
+        total = sums.get(key)
+        if total is None:
+            total = sums[key] = [0, 0, 0]
+        total[0] += entry["credits"]
+        total[1] += attodollars_from_text(entry["cost_usd"])
+        total[2] += 1
+    return [
+        (customer, period_text(hour), whole, cost_text(cost), events)
+        for (customer, hour), (whole, cost, events) in sums.items()
+    ]
+
+
+@dataclass(slots=True)
+class Burn:
+    """What a customer burned in a period.
+
+    `position` is the source position and `rated_offset` the rated batch of its last change; the
+    latter tells what is in it already, across epochs, too.
+    """
+
+    credits: int = 0
+    cost_attodollars: int = 0
+    events: int = 0
+    position: int = 0
+    rated_offset: int = -1
+
+
+class BurnTotals:
+    """The burns of one partition: each rated batch is added once, however often it is read."""
+
+    def __init__(self) -> None:
+        self.folded_to = 0  # of `usage.rated`: everything below is in what was published
+        self.latest_ms = 0
+        self._burns: dict[BurnKey, Burn] = {}
+        self._changed: set[BurnKey] = set()
+        self._customers: dict[tuple[PeriodKind, int], set[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._burns)
+
+    def load(self, key: BurnKey, burn: Burn) -> None:
+        """Take a burn as it was published."""
+        self._burns[key] = burn
+        self._note(key)
+
+    def add(self, totals: Iterable[Total], next_offset: int, rated_offset: int) -> None:
+        """Add the totals of what counts of a batch that ends at `next_offset`."""
+        sums: dict[BurnKey, list[int]] = {}
+        for customer, hour_text, whole, cost, events in totals:
+            hour = period_ms(hour_text)
+            keys: tuple[BurnKey, BurnKey] = (
+                (customer, "hour", hour),
+                (customer, "day", hour // DAY_MS * DAY_MS),
+            )
+            for key in keys:
+                one = sums.setdefault(key, [0, 0, 0])
+                one[0] += whole
+                one[1] += attodollars_from_text(cost)
+                one[2] += events
+        for key, (whole, atto, events) in sums.items():
+            burn = self._burns.get(key)
+            if burn is None:
+                burn = self._burns[key] = Burn()
+                self._note(key)
+            elif rated_offset <= burn.rated_offset:
+                continue  # in what was published before this worker came
+            burn.credits += whole
+            burn.cost_attodollars += atto
+            burn.events += events
+            burn.position, burn.rated_offset = next_offset, rated_offset
+            self._changed.add(key)
+
+    def _note(self, key: BurnKey) -> None:
+        customer, kind, start = key
+        self._customers.setdefault((kind, start), set()).add(customer)
+        self.latest_ms = max(self.latest_ms, start)
+
+    def take_changed(self) -> dict[BurnKey, Burn]:
+        """Return what changed since the last time."""
+        changed = {
+            key: replace(burn)
+            for key in self._changed
+            if (burn := self._burns.get(key)) is not None
+        }
+        self._changed.clear()
+        return changed
+
+    def put_back(self, keys: Iterable[BurnKey]) -> None:
+        """Count these as changed still: they could not be published."""
+        self._changed.update(keys)
+
+    def take_expired(self) -> list[BurnKey]:
+        """Return the keys that are too old to keep, and forget them; settle the others' memory."""
+        expired: list[BurnKey] = []
+        for kind, start in list(self._customers):
+            end = start + _LENGTH_MS[kind]
+            if end + _KEPT_MS[kind] <= self.latest_ms:
+                customers = self._customers.pop((kind, start))
+                expired.extend((customer, kind, start) for customer in customers)
+        for key in expired:
+            self._burns.pop(key, None)
+            self._changed.discard(key)
+        self._drop_settled()
+        return expired
+
+    def _drop_settled(self) -> None:
+        """Forget the sums of periods that are over: what was published stands."""
+        for key in list(self._settled()):
+            del self._burns[key]
+
+    def _settled(self) -> Iterator[BurnKey]:
+        for key in self._burns:
+            _, kind, start = key
+            is_over = start + _LENGTH_MS[kind] + PERIOD_SLACK_MS <= self.latest_ms
+            if is_over and key not in self._changed:
+                yield key

@@ -1,0 +1,59 @@
+"""The checker is itself checked: it must see each kind of fault, and only those."""
+
+import copy
+
+import pytest
+
+from tests.crash.checker import Ledger, faults
+from tests.crash.model import Model, Usage
+
+
+def healthy() -> tuple[Model, Ledger]:
+    model = Model()
+    model.acknowledged([Usage("u1", "c", frozenset({"a", "b"}), 15)])
+    model.acknowledged([Usage("u1", "c", frozenset({"a"}), 15)])
+    model.acknowledged([Usage("free", "c", frozenset({"f"}), 0)])
+    model.acknowledged([Usage("bad", "c", frozenset({"x"}), None)])
+    ledger = Ledger(
+        credits_by_event={"b": [15], "f": [0]},
+        burns_by_event={"b": [-15]},
+        dead_letter_events={"x"},
+        burned_by_customer={"c": 15},
+    )
+    return model, ledger
+
+
+def test_healthy_ledger_has_no_faults() -> None:
+    """One row per usage under any of its ids, its burn, its letter, its wallet."""
+    assert faults(*healthy()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        pytest.param({"credits_by_event": {"f": [0]}}, "lost", id="lost"),
+        pytest.param(
+            {"credits_by_event": {"a": [15], "b": [15], "f": [0]}}, "doubled", id="doubled"
+        ),
+        pytest.param({"credits_by_event": {"b": [16], "f": [0]}}, "amount", id="amount"),
+        pytest.param({"burns_by_event": {}}, "burns", id="no-burn"),
+        pytest.param({"burns_by_event": {"b": [-15, -15]}}, "burns", id="two-burns"),
+        pytest.param({"burns_by_event": {"b": [-15], "f": [-1]}}, "burns", id="burn-of-a-free"),
+        pytest.param({"dead_letter_events": set()}, "vanished", id="vanished-letter"),
+        pytest.param(
+            {"credits_by_event": {"b": [15], "f": [0], "x": [1]}}, "charged", id="charged-letter"
+        ),
+        pytest.param(
+            {"credits_by_event": {"b": [15], "f": [0], "z": [1]}}, "unknown", id="never-sent"
+        ),
+        pytest.param({"burned_by_customer": {"c": 30}}, "wallet", id="wallet"),
+    ],
+)
+def test_each_kind_of_fault_is_named(change: dict[str, object], kind: str) -> None:
+    """A fault planted in a healthy ledger is seen under its name."""
+    model, ledger = healthy()
+    planted = copy.copy(ledger)
+    for name, value in change.items():
+        setattr(planted, name, value)
+
+    assert kind in {fault.split(":")[0] for fault in faults(model, planted)}

@@ -1,0 +1,42 @@
+"""The whole system of an e2e test: topics and prices are there, no process runs yet."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import System
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """What a test file adds to the environment of its processes, by a fixture of this name."""
+    return {}
+
+
+@pytest.fixture
+def addresses(
+    kafka_bootstrap: str, database_url: str, redis_url: str, topic_prefix: str
+) -> dict[str, str]:
+    """The session's servers, a database and topics of the test's own."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "TOPIC_PREFIX": topic_prefix,
+    }
+
+
+@pytest.fixture
+def system(
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    addresses: dict[str, str],
+    environment: dict[str, str],
+) -> Iterator[System]:
+    """A system on the session's servers."""
+    with System(tmp_path / "system", addresses | environment) as system:
+        system.burnstream("topics")
+        system.burnstream("seed")
+        yield system
+        system.keep_logs(request.node.name)

@@ -1,0 +1,153 @@
+"""A gateway in this process over the session's real Kafka, Postgres and Redis."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+from aiohttp import ClientResponse, ClientSession, web
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from deploy.runtime.kafka import reader_options
+from gateway.app import build_app, make_runner, wire
+from gateway.auth import hash_of
+from gateway.settings import GatewaySettings
+from sinks.topic_admin import ensure_topics
+from tests.unit.gateway.fakes import API_KEY, CUSTOMER
+
+
+@dataclass
+class RealGateway:
+    """A running gateway, a client of it, and what lies behind it."""
+
+    url: str
+    client: ClientSession
+    settings: GatewaySettings
+    headers: dict[str, str] = field(
+        default_factory=lambda: {"x-api-key": API_KEY, "content-type": "application/json"}
+    )
+
+    async def post(self, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Post; return status and JSON."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.client.post(
+            self.url + path, data=body, headers=self.headers | named
+        ) as answer:
+            return answer.status, await answer.json()
+
+    async def ingest(self, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Post events."""
+        return await self.post("/v1/events/ingest", body, **headers)
+
+    async def get(self, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Get; return status and JSON."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.client.get(self.url + path, headers=self.headers | named) as answer:
+            return answer.status, await _json(answer)
+
+    async def is_ready(self) -> bool:
+        """Whether /ready says so."""
+        return (await self.get("/ready"))[0] == 200
+
+    async def records(self) -> list[ConsumerRecord[bytes, bytes]]:
+        """Every record of usage.raw."""
+        return await read_all(self.settings)
+
+
+async def _json(answer: ClientResponse) -> dict[str, Any]:
+    found: dict[str, Any] = await answer.json()
+    return found
+
+
+async def read_all(settings: GatewaySettings) -> list[ConsumerRecord[bytes, bytes]]:
+    """Read usage.raw from its beginning to its present end."""
+    consumer = AIOKafkaConsumer(**reader_options(settings, "test"))
+    await consumer.start()
+    try:
+        partitions = [
+            TopicPartition(settings.topics.raw, one)
+            for one in consumer.partitions_for_topic(settings.topics.raw) or ()
+        ]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        await consumer.seek_to_beginning()
+        found: list[ConsumerRecord[bytes, bytes]] = []
+        while any([await consumer.position(one) < ends[one] for one in partitions]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found.extend(records)
+        return found
+    finally:
+        await consumer.stop()
+
+
+@pytest.fixture
+def ledger(database_url: str) -> psycopg.Connection[Any]:
+    """A connection to the test's database, with one customer in it."""
+    connection = psycopg.connect(database_url, autocommit=True)
+    add_customer(connection, CUSTOMER, API_KEY)
+    return connection
+
+
+def add_customer(connection: psycopg.Connection[Any], customer_id: str, api_key: str) -> None:
+    """Insert a customer as the guide does it, by SQL."""
+    connection.execute(
+        'INSERT INTO "Customer" (id, name, email, api_key_hash) VALUES (%s, %s, %s, %s)',
+        [customer_id, customer_id, f"{customer_id}@example.com", hash_of(api_key)],
+    )
+
+
+@pytest.fixture
+async def settings(
+    kafka_bootstrap: str,
+    database_url: str,
+    redis_url: str,
+    topic_prefix: str,
+    ledger: psycopg.Connection[Any],
+) -> GatewaySettings:
+    found = GatewaySettings(
+        _env_file=None,
+        kafka_bootstrap_servers=kafka_bootstrap,
+        database_url=database_url,
+        redis_url=redis_url,
+        topic_prefix=topic_prefix,
+        host="127.0.0.1",
+        port=0,
+        rate_limit_max=0,
+        produce_timeout_seconds=1.5,
+        redis_pause_seconds=0.5,
+        database_timeout_seconds=1.0,
+        database_pause_seconds=0.5,
+    )
+    await ensure_topics(found, ledger)
+    return found
+
+
+class Gateways:
+    """Starts gateways over the same servers."""
+
+    def __init__(self, settings: GatewaySettings, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+
+    async def start(self, **changed: Any) -> RealGateway:
+        """Start one more, with other settings where named."""
+        settings = self._settings.model_copy(update=changed)
+        runner = make_runner(wire(build_app(settings)), settings)
+        self._stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        client = await self._stack.enter_async_context(ClientSession())
+        return RealGateway(f"http://127.0.0.1:{runner.addresses[0][1]}", client, settings)
+
+
+@pytest.fixture
+async def gateways(settings: GatewaySettings) -> AsyncIterator[Gateways]:
+    async with AsyncExitStack() as stack:
+        yield Gateways(settings, stack)
+
+
+@pytest.fixture
+async def gateway(gateways: Gateways) -> RealGateway:
+    return await gateways.start()

@@ -1,0 +1,339 @@
+"""Plays a random history of the protocol and tells what is wrong at its end.
+
+Crashes between decision, write and acknowledgement; batches in flight that land late; zombies with
+a stale `seen` and a stale price book; rebalances; reading that jumps; prices that come, go and
+change; quarantined records; letters replayed twice; corrected events; a window that ends; restored
+ledgers; rated batches lost by a broker; a raw log made anew. A history is its seed.
+"""
+
+import random
+from array import array
+from collections.abc import Callable, Iterator
+
+from schemas.dead_letter import Position, Reason
+from schemas.rated import Fold, Kind, RatedBatch
+from sinks.batch import LogMadeAgainError
+from streams.errors import LogsDisagreeError
+from streams.seen import fold_of
+from tests.property.chain.model import (
+    LATE,
+    RATES,
+    STEADY,
+    Form,
+    Forms,
+    faults_of,
+    must_be_charged,
+    record_value,
+)
+from tests.property.chain.workers import CrashedError, Decided, Rules, Sink, StreamsWorker, replay
+from tests.property.chain.world import PARTITIONS, Ledger, RawLog, World
+
+REPLAYABLE = {Reason.UNPRICED, Reason.UNKNOWN_CUSTOMER, Reason.QUARANTINED}
+ROUNDS_MAX = 8
+RUNS_MAX = 400
+
+
+class History:
+    """One history: `play` it, then look at `faults`."""
+
+    def __init__(self, seed: int, rules: Rules) -> None:
+        self.rng = random.Random(seed)
+        self.rules = rules
+        self.world = World()
+        self.forms = Forms(self.rng)
+        self.to_correct: list[Form] = []
+        self.owners: dict[int, StreamsWorker] = {}
+        self.zombies: list[StreamsWorker] = []
+        self.in_flight: list[Decided] = []
+        self.sinks = [Sink(self.world, rules), Sink(self.world, rules)]
+        self.backup: Ledger | None = None
+        self.has_lost_end: set[int] = set()
+        self._rebalance()
+        self.zombies.clear()
+        self.steps: list[tuple[int, Callable[[], None]]] = [
+            (34, self._produce),
+            (30, self._run),
+            (12, self._sink),
+            (6, self._replay_letter),
+            (5, self._change_price),
+            (5, self._hear_of_prices),
+            (4, self._let_time_pass),
+            (4, self._land_late),
+            (4, self._run_zombie),
+            (3, self._correct),
+            (3, self._rebalance),
+            (3, self._jump),
+            (2, self._quarantine),
+            (2, self._back_up_or_restore),
+            (2, self._restart_sink),
+            (1, self._create_customer),
+            (1, self._lose_rated_end),
+            (1, self._make_raw_log_again),
+        ]
+
+    def play(self) -> list[str]:
+        """Play the history to its end and return its faults, none of which there should be."""
+        weights = [weight for weight, _ in self.steps]
+        choices = [step for _, step in self.steps]
+        try:
+            for step in self.rng.choices(choices, weights, k=self.rng.randint(15, 70)):
+                step()
+            self._finish()
+        except (LogMadeAgainError, LogsDisagreeError) as error:
+            return [f"stuck: {error}"]
+        return list(self.faults())
+
+    # Producers --------------------------------------------------------------------------------
+
+    def _home(self, customer_id: str) -> int:
+        # A producer with another partitioner comes by, too.
+        return int(customer_id != "acme") if self.rng.random() < 0.85 else self.rng.choice(PARTITIONS)
+
+    def _produce(self) -> None:
+        self.world.ms += self.rng.randint(-1_000, 60_000)
+        chance = self.rng.random()
+        if chance < 0.03:
+            self.world.produce(self.rng.choice(PARTITIONS), b'{"nope', 1)
+        elif chance < 0.05:
+            self.world.produce(self.rng.choice(PARTITIONS), b'{"events":[]}', 0)
+        elif chance < 0.09:
+            self.world.raw[self.rng.choice(PARTITIONS)].end += 1  # a transaction's marker
+        else:
+            self._send([self.forms.any() for _ in range(self.rng.choice((1, 1, 2, 3)))])
+
+    def _send(self, forms: list[Form]) -> None:
+        customer_id = forms[0].customer_id
+        value = record_value(forms, is_single=self.rng.random() < 0.5)
+        key = customer_id.encode() if self.rng.random() < 0.8 else None
+        self.world.produce(self._home(customer_id), value, len(forms), key=key)
+        self.world.sent += forms
+        self.to_correct += [form for form in forms if not form.is_good]
+
+    def _correct(self) -> None:
+        if self.to_correct:
+            bad = self.to_correct.pop(self.rng.randrange(len(self.to_correct)))
+            good = next(form for form in self.forms.made if form.usage.name == bad.usage.name)
+            self._send([good])
+
+    # Streams ----------------------------------------------------------------------------------
+
+    def _worker(self, *partitions: int) -> StreamsWorker:
+        worker = StreamsWorker(self.world, self.rules, partitions, self.rng)
+        for partition in partitions:
+            self.owners[partition] = worker
+        return worker
+
+    def _rebalance(self) -> None:
+        """Give the partitions to new workers; the old ones may go on writing."""
+        self.zombies += list({id(one): one for one in self.owners.values()}.values())
+        if self.rng.random() < 0.5:
+            self._worker(*PARTITIONS)
+        else:
+            for partition in PARTITIONS:
+                self._worker(partition)
+
+    def _run(self) -> None:
+        partition = self.rng.choice(PARTITIONS)
+        worker = self.owners[partition]
+        crash_at = self.rng.choice((None, None, None, 0, 1, 2, 3))
+        if self.rng.random() < 0.1:
+            worker.cancel(partition)
+            return
+        try:
+            worker.run(partition, crash_at=crash_at)
+        except CrashedError as crash:
+            if crash.in_flight is not None and self.rng.random() < 0.3:
+                self.in_flight.append(crash.in_flight)
+            self._worker(*worker.partitions)
+
+    def _run_zombie(self) -> None:
+        if self.zombies:
+            zombie = self.rng.choice(self.zombies)
+            zombie.run(self.rng.choice(zombie.partitions))
+
+    def _land_late(self) -> None:
+        if self.in_flight:
+            late = self.in_flight.pop(self.rng.randrange(len(self.in_flight)))
+            self.world.append_rated(late.batch, late.fold)
+
+    def _jump(self) -> None:
+        """Faust drops a fetch."""
+        partition = self.rng.choice(PARTITIONS)
+        self.owners[partition].cursors[partition] += self.rng.randint(-2, 3)
+
+    def _hear_of_prices(self) -> None:
+        for worker in [*self.owners.values(), *self.zombies]:
+            if self.rng.random() < 0.5:
+                worker.book = self.world.book
+
+    # Operators, time, disasters ---------------------------------------------------------------
+
+    def _change_price(self) -> None:
+        if self.rng.random() < 0.7:
+            self.world.set_rate(LATE, self.rng.choice((None, *RATES)))
+        else:
+            self.world.set_rate(STEADY, self.rng.choice(RATES))
+
+    def _let_time_pass(self) -> None:
+        self.world.ms += self.rng.choice((600_000, 3_600_000, 4 * 3_600_000))
+
+    def _create_customer(self) -> None:
+        self.world.ledger.customers.add("cleo")
+
+    def _quarantine(self) -> None:
+        partition = self.rng.choice(PARTITIONS)
+        log = self.world.raw[partition]
+        if log.records:
+            offset = self.rng.choice(log.records[-3:]).offset
+            self.world.quarantined.add((partition, log.epoch, offset))
+
+    def _replay_letter(self) -> None:
+        """Replay an open letter, or one that was replayed before."""
+        letters = self.world.ledger.letters
+        if letters:
+            self._replay(self.rng.choice(list(letters)), crash=self.rng.random() < 0.2)
+
+    def _replay(self, at: Position, *, crash: bool = False) -> None:
+        key = self.world.ledger.letters[at].key
+        partition = at.partition if key is None else self._home(key.decode())
+        replay(self.world, self.rules, at, partition, crash=crash)
+
+    def _sink(self) -> None:
+        partitions = self.rng.choice(((0,), (1,), PARTITIONS))
+        self.rng.choice(self.sinks).transact(partitions, self.rng.randint(1, 4))
+
+    def _restart_sink(self) -> None:
+        self.rng.choice(self.sinks).resume()
+
+    def _back_up_or_restore(self) -> None:
+        if self.backup is None or self.rng.random() < 0.5:
+            self.backup = self.world.ledger.snapshot()
+        else:
+            self.world.ledger, self.backup = self.backup, None
+
+    def _lose_rated_end(self) -> None:
+        """A broker loses acknowledged batches that no sink has read, once. Its sessions end."""
+        partition = self.rng.choice(PARTITIONS)
+        if partition in self.has_lost_end:
+            return
+        log = self.world.rated[partition]
+        keep = max(0, self.world.ledger.reached[partition].rated_offset, len(log) - 2)
+        if any(fold_of(record.headers).kind is not Kind.RATED for record in log[keep:]):
+            return
+        self.has_lost_end |= {partition} if log[keep:] else set()
+        del log[keep:]
+        self.zombies.clear()
+        self.in_flight.clear()
+        for sink in self.sinks:
+            sink.resume()
+
+    def _make_raw_log_again(self) -> None:
+        """An operator makes `usage.raw` anew when all of it is applied, and says so."""
+        partition = self.rng.choice(PARTITIONS)
+        log, reached = self.world.raw[partition], self.world.ledger.reached[partition]
+        position = self.owners[partition].position(partition)
+        if not log.records or log.records[-1].offset >= min(reached.next_offset, position):
+            return
+        self.world.raw[partition] = RawLog(log.epoch + 1)
+        self.zombies.clear()
+        self.in_flight.clear()
+        fold = Fold(Kind.NEW_EPOCH, reached.next_offset, 0, [], array("q"), b"")
+        batch = RatedBatch(
+            partition, reached.next_offset, 0, 0, [], [], [], Kind.NEW_EPOCH, "made again", "me"
+        )
+        self.world.append_rated(batch, fold)
+        self._worker(*self.owners[partition].partitions)
+
+    # The end ----------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """Let everything come that can: prices, customers, corrections, a last record each."""
+        for model in (STEADY, LATE):
+            self.world.set_rate(model, 1)
+        while self.to_correct:
+            self._correct()
+        for partition, customer_id in zip(PARTITIONS, ("acme", "bert"), strict=True):
+            form = self.forms.new(customer_id)
+            self.world.produce(partition, record_value([form], is_single=True), 1)
+            self.world.sent.append(form)
+        for worker in self.owners.values():
+            worker.book = self.world.book
+        for _ in range(ROUNDS_MAX):
+            self.world.ledger.customers.add("cleo")
+            self._drain()
+            waiting = [
+                at
+                for at, letter in self.world.ledger.letters.items()
+                if letter.is_open and letter.reason in REPLAYABLE
+            ]
+            if not waiting:
+                return
+            for at in waiting:
+                self._replay(at)
+
+    def _drain(self) -> None:
+        for partition in PARTITIONS:
+            worker, log = self.owners[partition], self.world.raw[partition]
+            for _ in range(RUNS_MAX):
+                worker.run(partition)
+                if not log.read(min(worker.position(partition), worker.cursors[partition]), 1):
+                    break
+        while self.sinks[0].transact(PARTITIONS, 10):
+            pass
+
+    # The verdict ------------------------------------------------------------------------------
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong at the end, one line each: its kind, then what it is about."""
+        ledger = self.world.ledger
+        yield from (
+            f"{kind}: {name}"
+            for kind, name in faults_of(must_be_charged(self.world.sent), ledger.rows.values())
+        )
+        yield from (f"twice: {position} has two verdicts" for position in ledger.breaches)
+        for partition, log in self.world.raw.items():
+            if log.read(ledger.reached[partition].next_offset, 1):
+                yield f"stuck: partition {partition} at {ledger.reached[partition]}"
+        yield from self._verdict_faults()
+        yield from self._wallet_faults()
+
+    def _verdict_faults(self) -> Iterator[str]:
+        """Every event sent has one verdict, and every duplicate is one of something."""
+        ledger = self.world.ledger
+        for (partition, epoch, offset), events in self.world.places.items():
+            found = {
+                index
+                for index in range(events + 1)
+                for at in (Position(partition, epoch, offset, index),)
+                if at in ledger.rows or at in ledger.duplicates or at in ledger.letters
+            }
+            is_quarantined = (partition, epoch, offset) in self.world.quarantined
+            if found != set(range(events)) and not (is_quarantined and found == {0}):
+                yield f"vanished: {partition}:{epoch}:{offset} of {events} has {sorted(found)}"
+        for position, own in ledger.duplicates.items():
+            if not any(one in ledger.charged or one in ledger.letters_by_identity for one in own):
+                yield f"false duplicate: {position}"
+
+    def _wallet_faults(self) -> Iterator[str]:
+        """Chains go on without a break, and sum up to what was charged."""
+        ledger = self.world.ledger
+        balances: dict[str, tuple[int, int, int]] = {}
+        for row in ledger.transactions:
+            balance, seq, ms = balances.get(row.wallet_id, (0, 0, -1))
+            if (row.balance_before, row.wallet_seq) != (balance, seq + 1) or row.created_at <= ms:
+                yield f"wallet: {row} after {balance}, {seq}"
+            balances[row.wallet_id] = (balance - row.credits, row.wallet_seq, row.created_at)
+        for wallet_id, account in ledger.accounts.items():
+            if balances.get(wallet_id, (0, 0, -1))[:2] != (account.balance, account.last_seq):
+                yield f"wallet: {wallet_id} is {account}"
+        if -sum(one[0] for one in balances.values()) != sum(c for _, c in ledger.rows.values()):
+            yield "wallet: the sum is not what was charged"
+
+
+def first_failure(rules: Rules, seeds: range) -> tuple[int, list[str]] | None:
+    """Return the first seed whose history has faults, with them; None: there is none."""
+    for seed in seeds:
+        faults = History(seed, rules).play()
+        if faults:
+            return seed, faults
+    return None

@@ -1,0 +1,70 @@
+import pytest
+
+from streams.totals import DAY_MS, HOUR_MS, Burn, BurnKey, BurnTotals, count, period_ms, period_text
+from tests.rated_batches import charged, dead_letter
+
+HOUR = "2026-11-20T10:00:00Z"
+NEXT_HOUR = "2026-11-20T11:00:00Z"
+HOUR_KEY: BurnKey = ("c", "hour", period_ms(HOUR))
+DAY_KEY: BurnKey = ("c", "day", period_ms("2026-11-20T00:00:00Z"))
+
+
+def test_totals_are_counted_by_customer_and_broker_hour() -> None:
+    """Charged events count in the hour in which Kafka took their record; letters do not count."""
+    ms = period_ms(HOUR)
+    entries = [
+        charged(3, customer_id="c"),
+        charged(3, 1, customer_id="c"),
+        charged(4, customer_id="d", credits_=7, cost_usd="0.007"),
+        dead_letter(5, b"x"),
+        charged(6, customer_id="c"),
+    ]
+    found = count(iter(entries), [(3, ms + 5), (6, ms + HOUR_MS)])
+    assert found == [
+        ("c", HOUR, 30, "0.030000", 2),
+        ("d", HOUR, 7, "0.007000", 1),
+        ("c", NEXT_HOUR, 15, "0.015000", 1),
+    ]
+
+
+def test_a_batch_is_added_once_however_often_it_is_read() -> None:
+    """What a published burn holds already is not added again after a restart."""
+    burns = BurnTotals()
+    burns.load(HOUR_KEY, Burn(15, 15 * 10**15, 1, position=5, rated_offset=9))
+    burns.add([("c", HOUR, 15, "0.015000", 1)], 5, 9)
+    burns.add([("c", HOUR, 10, "0.010000", 1)], 8, 10)
+    changed = burns.take_changed()
+    assert changed[HOUR_KEY] == Burn(25, 25 * 10**15, 2, position=8, rated_offset=10)
+    assert changed[DAY_KEY].credits == 25
+
+
+def test_a_batch_over_an_hours_end_counts_whole_in_its_day() -> None:
+    """Two hours of one batch are one sum of the day."""
+    burns = BurnTotals()
+    burns.add([("c", HOUR, 1, "0.001000", 1), ("c", NEXT_HOUR, 2, "0.002000", 1)], 5, 0)
+    assert burns.take_changed()[DAY_KEY].credits == 3
+    assert burns.take_changed() == {}
+
+
+def test_what_could_not_be_published_is_published_later() -> None:
+    """A failed write is not forgotten."""
+    burns = BurnTotals()
+    burns.add([("c", HOUR, 1, "0.001000", 1)], 5, 0)
+    burns.put_back(burns.take_changed())
+    assert set(burns.take_changed()) == {HOUR_KEY, DAY_KEY}
+
+
+@pytest.mark.parametrize(
+    ("later_ms", "expired"),
+    [(HOUR_MS, []), (8 * DAY_MS + HOUR_MS, [HOUR_KEY]), (401 * DAY_MS, [DAY_KEY, HOUR_KEY])],
+)
+def test_hours_are_kept_eight_days_and_days_four_hundred(
+    later_ms: int, expired: list[BurnKey]
+) -> None:
+    """Old periods are named once, for their tombstones, and periods that are over leave memory."""
+    burns = BurnTotals()
+    burns.add([("c", HOUR, 1, "0.001000", 1)], 5, 0)
+    burns.take_changed()
+    burns.add([("d", period_text(period_ms(HOUR) + later_ms), 1, "0.001000", 1)], 6, 1)
+    assert sorted(burns.take_expired()) == sorted(expired)
+    assert burns.take_expired() == []
