@@ -36,8 +36,8 @@ class Postgres:
             max_size=settings.database_connections_max,
             max_waiting=WAITING_MAX,
             timeout=self._timeout_seconds,
-            # The default logs a warning with the connection's arguments for every attempt.
-            reconnect_timeout=float("inf"),
+            # A long one backs off for as long as the outage was; every question tries anew instead.
+            reconnect_timeout=1.0,
             check=AsyncConnectionPool.check_connection,
             kwargs={
                 "autocommit": True,

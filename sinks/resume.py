@@ -65,8 +65,8 @@ class ResumePoint:
                 ExitCode.REFUSED,
             )
         reader = AIOKafkaConsumer(**reader_options(self._settings, "sinks-resume"))
-        await reader.start()
         try:
+            await reader.start()
             return await self._check(reader, reached)
         finally:
             await reader.stop()

@@ -122,16 +122,35 @@ class StreamsAgent:
         return queue
 
     async def _work(self, queue: "asyncio.Queue[Run]") -> None:
-        try:
-            while True:
-                await self._process_run(await queue.get())
-        except asyncio.CancelledError:
-            raise
-        except LogsDisagreeError as error:
-            process_exit.die(str(error), process_exit.ExitCode.REFUSED)
-        except BaseException as error:
-            log.exception("A run could not be rated")
-            process_exit.die(f"a run could not be rated: {error!r}")
+        while True:
+            run = await queue.get()
+            try:
+                await self._process_run(run)
+            except asyncio.CancelledError:
+                raise
+            except LogsDisagreeError as error:
+                process_exit.die(str(error), process_exit.ExitCode.REFUSED)
+            except BaseException as error:
+                log.exception("A run could not be rated")
+                process_exit.die(
+                    f"a run could not be rated: {error!r}",
+                    partition=run.partition,
+                    first_offset=run.first_offset,
+                    next_offset=run.next_offset,
+                    offset=self._culprit(run),  # the one to quarantine; None: no single record
+                )
+
+    def _culprit(self, run: Run) -> int | None:
+        """Return the offset of the record that cannot be rated even by itself."""
+        for record in run.records:
+            try:
+                [decoded] = self._decode(run.partition, Admitted(record.offset, [record]))
+                judged = judge([decoded], self._seen(run.partition))
+                settle([decoded], judged, self._uses.prices.book, self._uses.settings.window_ms)
+            except Exception:
+                log.exception("This record", partition=run.partition, offset=record.offset)
+                return int(record.offset)
+        return None
 
     async def _process_run(self, run: Run) -> None:
         if not run.is_current:
@@ -149,6 +168,9 @@ class StreamsAgent:
             settings.batch_events_max,
             settings.batch_bytes_max,
         ):
+            if not run.is_current:  # a rebalance waits, or the process ends
+                run.release()
+                return
             part = Part(run, first_offset, records, time.monotonic())
             for step in self.steps:
                 await self.run_step(step, part)

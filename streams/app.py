@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from deploy.runtime import exit as process_exit
 from deploy.runtime.kafka import client_options, producer_options, reader_options
-from deploy.runtime.runs import Run, RunsConfig, build_app
+from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import serve
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
 from streams.agent import Parts, StreamsAgent
@@ -51,26 +51,14 @@ class StreamsWorker:
             topics.quarantine, options, self._quarantine.apply
         )
         self._is_price_read_whole = False
+        self._are_prices_there = asyncio.Event()
         self._rated_producer = AIOKafkaProducer(
             **producer_options(settings, CLIENT_ID), max_request_size=RATED_MESSAGE_BYTES_MAX
         )
         self._burns_producer = AIOKafkaProducer(
             **producer_options(settings, CLIENT_ID, linger_milliseconds=5)
         )
-        self.app = build_app(
-            RunsConfig(
-                group=topics.streams_group,
-                topic=topics.raw,
-                client=client_options(settings, CLIENT_ID),
-                folder=folder,
-                session_timeout_seconds=settings.session_timeout_seconds,
-                heartbeat_interval_seconds=settings.session_timeout_seconds / 4,
-            ),
-            resume_at=self._resume_at,
-            process=self._process,
-            forget=self._forget,
-            TableManager=FoldingTableManager,
-        )
+        self.app = self._build_app(folder)
         table = make_table(self.app, topics.rated, settings.window_ms)
         self._burns = Burns(
             topics.burns,
@@ -110,6 +98,23 @@ class StreamsWorker:
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def _build_app(self, folder: Path) -> RunsApp:
+        settings = self._settings
+        return build_app(
+            RunsConfig(
+                group=settings.topics.streams_group,
+                topic=settings.topics.raw,
+                client=client_options(settings, CLIENT_ID),
+                folder=folder,
+                session_timeout_seconds=settings.session_timeout_seconds,
+                heartbeat_interval_seconds=settings.session_timeout_seconds / 4,
+            ),
+            resume_at=self._resume_at,
+            process=self._process,
+            forget=self._forget,
+            TableManager=FoldingTableManager,
+        )
+
     async def run(self, stopping: asyncio.Event | None = None) -> None:
         """Run until SIGTERM, SIGINT or `stopping`."""
         await _start_producer(self._rated_producer)
@@ -122,6 +127,7 @@ class StreamsWorker:
         self._metrics.price_revision.set(book.revision)
         log.info("Prices read", revision=book.revision, records=self._price_follower.count)
         self._keep_doing(self._price_follower.follow_for_ever())
+        await self._wait_for_prices()
         self._keep_doing(self._quarantine_follower.follow_for_ever())
         self._keep_doing(self._burns.publish_for_ever())
         self._keep_doing(self._measure_for_ever())
@@ -131,6 +137,17 @@ class StreamsWorker:
             )
         finally:
             await self._close()
+
+    async def _wait_for_prices(self) -> None:
+        """Give the publisher of a new installation its time; then go on without prices."""
+        if self._prices.book.revision > 0:
+            return
+        log.warning("Waiting for the price list", topic=self._settings.topics.prices)
+        try:
+            async with asyncio.timeout(self._settings.prices_wait_seconds):
+                await self._are_prices_there.wait()
+        except TimeoutError:
+            log.error("No price list was published: what has a price becomes a dead letter")  # noqa: TRY400 -- no traceback to show
 
     async def _close(self) -> None:
         for task in self._tasks:
@@ -147,6 +164,7 @@ class StreamsWorker:
         if is_publication_complete and self._is_price_read_whole:
             book = self._prices.publish()
             self._metrics.price_revision.set(book.revision)
+            self._are_prices_there.set()
             log.info("Prices changed", revision=book.revision)
 
     async def _resume_at(self, partition: int) -> int:

@@ -12,7 +12,7 @@ class LogStartsAboveError(LogsDisagreeError):
         super().__init__(
             f"{topic}[{partition}] begins at offset {start}, but {position} comes next: "
             f"what lay between was never rated. If it is lost, record that: "
-            f"burnstream repair accept-hole {partition} --to {start} --reason ... --by ..."
+            f"burnstream repair accept-hole {partition} --reason ..."
         )
 
 
@@ -23,7 +23,7 @@ class LogEndsBelowError(LogsDisagreeError):
         super().__init__(
             f"{topic}[{partition}] ends at offset {end}, but {position} comes next: the log was "
             f"made again or cut off. Look at it, then open a new epoch: "
-            f"burnstream repair new-epoch {partition} --reason ... --by ..."
+            f"burnstream repair new-epoch {partition} --reason ..."
         )
 
 
@@ -34,7 +34,7 @@ class LogMadeAgainError(LogsDisagreeError):
         super().__init__(
             f"{topic}[{partition}] holds at offset {offset} a record of broker time {found_ms}, "
             f"but one of {was_ms} was rated: the log was made again or cut off. Look at it, then "
-            f"open a new epoch: burnstream repair new-epoch {partition} --reason ... --by ..."
+            f"open a new epoch: burnstream repair new-epoch {partition} --reason ..."
         )
 
 

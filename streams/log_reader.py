@@ -7,11 +7,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import TopicPartition
 
-# A stretch whose last offsets hold no record (a transaction's markers) ends when nothing came for
-# so long; the reader's position passes markers, so this is the exception.
-NOTHING_MORE_SECONDS = 5.0
+# A stretch that stands still so long is given up: to end it early would pass for its end.
+STANDSTILL_SECONDS = 30.0
 
 
 class LogReader:
@@ -62,16 +62,20 @@ class LogReader:
     async def stretch(
         self, topic: str, partition: int, start: int, end: int
     ) -> AsyncIterator[Sequence[Any]]:
-        """Yield the records of [start, end) in chunks, in order."""
+        """Yield the records of [start, end) in chunks, in order.
+
+        Raises KafkaError when the broker does not deliver them.
+        """
         if start >= end:
             return
         async with self.open(topic, partition) as (consumer, tp):
             consumer.seek(tp, start)
             while await consumer.position(tp) < end:
-                found = await consumer.getmany(tp, timeout_ms=int(NOTHING_MORE_SECONDS * 1_000))
+                position = await consumer.position(tp)
+                found = await consumer.getmany(tp, timeout_ms=int(STANDSTILL_SECONDS * 1_000))
                 records = found.get(tp, [])
-                if not records:
-                    return
+                if not records and await consumer.position(tp) == position:
+                    raise KafkaTimeoutError(f"{tp} stands still at {position}, before {end}")
                 yield [record for record in records if record.offset < end]
                 await asyncio.sleep(0)
 

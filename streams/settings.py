@@ -29,6 +29,9 @@ class StreamsSettings(RuntimeSettings):
     dead_letter_count_min: int = Field(
         1_000, ge=1, description="fewer dead letters than this in a minute never stop the stage"
     )
+    prices_wait_seconds: float = Field(
+        30.0, ge=0, description="for a first price list at the start; then events go unpriced"
+    )
     burns_interval_seconds: float = Field(1.0, gt=0, description="between writes of changed burns")
     session_timeout_seconds: float = Field(
         12.0, ge=1, description="silence after which the group gives a worker's partitions away"

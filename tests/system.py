@@ -70,7 +70,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=REPOSITORY,
+                cwd=self.log_path.parent,  # away from a developer's .env
                 env=self._environment,
                 start_new_session=True,
             )
@@ -173,6 +173,7 @@ class System:
             "METRICS_PORT": str(free_port()),
             "STATE_DIR": str(folder / "state"),
             "LOG_FORMAT": "json",
+            "PYTHONPATH": str(REPOSITORY),
             "PYTHONUNBUFFERED": "1",
         }
         self.environment: dict[str, str] = {**os.environ, **own, **environment}
@@ -220,7 +221,7 @@ class System:
             [sys.executable, "-m", "deploy.cli", *arguments],
             capture_output=True,
             text=True,
-            cwd=REPOSITORY,
+            cwd=self.folder,
             env=self.environment,
             timeout=120,
             check=False,

@@ -86,7 +86,8 @@ class KafkaServer(LocalServer):
 
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id]
+        # With "=": an id may begin with a hyphen.
+        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
         result = subprocess.run(
             [*self._java("-XX:TieredStopAtLevel=1"), *tool, "--config", str(self._properties)],
             capture_output=True,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
+from urllib.request import urlopen
 
-import aiohttp
 import psycopg
 
 from deploy.local.ports import CannotStart, require_free
@@ -27,6 +27,7 @@ DEMO_EMAIL = "demo@burnstream.example"
 DEMO_CREDITS = 1_000_000
 DEMO_KEY_FILE = "demo-api-key"
 READY_POLL_SECONDS = 0.2
+READY_TIMEOUT_SECONDS = 5.0
 READY_HINT_SECONDS = 60
 
 
@@ -126,22 +127,21 @@ async def _announce(
     gateway = f"http://127.0.0.1:{settings.port}"
     waited_seconds = 0.0
     is_hinted = False
-    async with aiohttp.ClientSession() as session:
-        while not await _is_ready(session, gateway):
-            await asyncio.sleep(READY_POLL_SECONDS)
-            waited_seconds += READY_POLL_SECONDS
-            if waited_seconds > READY_HINT_SECONDS and not is_hinted:
-                progress.say(f"still not ready: {gateway}/ready says why")
-                is_hinted = True
+    while not await asyncio.to_thread(_is_ready, gateway):
+        await asyncio.sleep(READY_POLL_SECONDS)
+        waited_seconds += READY_POLL_SECONDS
+        if waited_seconds > READY_HINT_SECONDS and not is_hinted:
+            progress.say(f"still not ready: {gateway}/ready says why")
+            is_hinted = True
     progress.say("ready")
     print(_banner(gateway, settings, addresses, api_key), flush=True)
 
 
-async def _is_ready(session: aiohttp.ClientSession, gateway: str) -> bool:
+def _is_ready(gateway: str) -> bool:
     try:
-        async with session.get(f"{gateway}/ready") as response:
-            return response.status == HTTPStatus.OK
-    except aiohttp.ClientError:
+        with urlopen(f"{gateway}/ready", timeout=READY_TIMEOUT_SECONDS) as answer:  # noqa: S310 -- ours
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:  # not listening yet, or 503
         return False
 
 

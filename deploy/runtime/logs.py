@@ -9,7 +9,25 @@ import structlog
 from deploy.runtime.settings import RuntimeSettings
 
 # Libraries that tell at INFO what only their developers read.
+_REPEATS_INTERVAL_SECONDS = 10.0
 _QUIET = ("aiokafka", "faust", "mode", "aiohttp.access", "asyncio", "kafka")
+
+
+class _OncePerInterval(logging.Filter):
+    """Lets a client library's line pass once in a while: without a broker they log 40 a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(("aiokafka", "psycopg")):
+            return True
+        template = str(record.msg)
+        if record.created - self._passed_at.get(template, 0.0) < _REPEATS_INTERVAL_SECONDS:
+            return False
+        self._passed_at[template] = record.created
+        return True
 
 
 def configure_logging(settings: RuntimeSettings, process: str, worker: int | None = None) -> None:
@@ -46,6 +64,7 @@ def configure_logging(settings: RuntimeSettings, process: str, worker: int | Non
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(_OncePerInterval())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -258,6 +258,7 @@ class RunConsumer(faust_aiokafka.Consumer):
             process_exit.die(f"no position to resume from: {error!r}")
         if lane.is_live:
             lane.seek(offset)
+            lane.acked_to = lane.committed_to = offset
             self.wake()
 
     async def perform_seek(self) -> None:

@@ -90,6 +90,13 @@ class RunsApp(faust.App):
             process_exit.die(f"a service of Faust failed: {reason!r}")
         super()._crash(reason)
 
+    async def on_stop(self) -> None:
+        """Void what is not begun, so that only what is in hand is waited for."""
+        if self._consumer is not None:
+            for lane in self._run_consumer.lanes.values():
+                lane.close()
+        await super().on_stop()
+
     def seek_back(self, partition: int, offset: int) -> None:
         """Void what was handed over of a partition and read it again from `offset`."""
         lane = self._lane(partition)

@@ -113,7 +113,6 @@ def _hostile(customer_id: str) -> list[tuple[str, bytes]]:
         ("TIMESTAMP_OUT_OF_RANGE", value_of(event(customer_id, timestamp="1999-01-01T00:00Z"))),
         ("TOO_MANY_EVENTS", value_of(*too_many)),
         ("UNPRICED", value_of(event(customer_id, model="no-such-model"))),
-        ("UNKNOWN_CUSTOMER", value_of(event("cust-nobody"))),
     ]
 
 
@@ -164,7 +163,8 @@ def test_a_replayed_letter_is_charged_once(system: System, ledger: Ledger, raw: 
         system.burnstream("dead-letters", "replay", letter["id"], "--reason", "created since")
         wait_until_all_is_applied(system, ledger)
 
-    assert bytes(letter["payload"]) == value_of(late)
+    # The sink finds that out, and keeps the event as the streams handed it on.
+    assert json.loads(letter["payload"]) == late
     assert ledger.charged()[late["event_id"]] == CREDITS
     assert ledger.balance("cust-late") == 1_000_000 - CREDITS
     assert [row["status"] for row in ledger.letters()] == ["REPLAYED"]

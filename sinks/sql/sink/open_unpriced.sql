@@ -5,6 +5,9 @@ FROM "DeadLetter"
 WHERE reason = 'UNPRICED' AND status = 'OPEN'
     AND (replay_of IS NULL OR created_at < now() - interval '10 s')
     AND (created_at, partition, epoch, "offset", index)
-        > (%(created_at)s::timestamptz, %(partition)s::integer, %(epoch)s::integer, %(offset)s::bigint, %(index)s::integer)
+        > (
+            %(created_at)s::timestamptz, %(partition)s::integer, %(epoch)s::integer,
+            %(offset)s::bigint, %(index)s::integer
+        )
 ORDER BY created_at, partition, epoch, "offset", index
 LIMIT %(limit)s

@@ -1,8 +1,9 @@
 """A gateway in this process over the session's real Kafka, Postgres and Redis."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from deploy.runtime.kafka import reader_options
 from gateway.app import build_app, make_runner, wire
 from gateway.auth import hash_of
 from gateway.settings import GatewaySettings
+from schemas.topics import PARTITIONS_DEFAULT
 from sinks.topic_admin import ensure_topics
 from tests.unit.gateway.fakes import API_KEY, CUSTOMER
 
@@ -33,7 +35,7 @@ class RealGateway:
         """Post; return status and JSON."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.client.post(
-            self.url + path, data=body, headers=self.headers | named
+            self.url + path, data=BytesIO(body), headers=self.headers | named
         ) as answer:
             return answer.status, await answer.json()
 
@@ -67,8 +69,7 @@ async def read_all(settings: GatewaySettings) -> list[ConsumerRecord[bytes, byte
     await consumer.start()
     try:
         partitions = [
-            TopicPartition(settings.topics.raw, one)
-            for one in consumer.partitions_for_topic(settings.topics.raw) or ()
+            TopicPartition(settings.topics.raw, number) for number in range(PARTITIONS_DEFAULT)
         ]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
@@ -83,11 +84,11 @@ async def read_all(settings: GatewaySettings) -> list[ConsumerRecord[bytes, byte
 
 
 @pytest.fixture
-def ledger(database_url: str) -> psycopg.Connection[Any]:
+def ledger(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     """A connection to the test's database, with one customer in it."""
-    connection = psycopg.connect(database_url, autocommit=True)
-    add_customer(connection, CUSTOMER, API_KEY)
-    return connection
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        add_customer(connection, CUSTOMER, API_KEY)
+        yield connection
 
 
 def add_customer(connection: psycopg.Connection[Any], customer_id: str, api_key: str) -> None:

@@ -81,7 +81,7 @@ async def test_limit_is_counted_across_gateways_and_keeps_keys_secret(gateways: 
 async def test_customer_inserted_by_sql_calls_at_once(
     gateway: RealGateway, ledger: psycopg.Connection[Any]
 ) -> None:
-    """Guide step 2: the key that was unknown a moment ago works; a suspended customer's does not."""
+    """Guide step 2: a key unknown a moment ago works; a suspended customer's does not."""
     key = "om_test_new"
     assert (await gateway.ingest(batch(1, customer_id="new"), x_api_key=key))[0] == 401
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 from schemas.rated import RatedBatch, encode_batch
 from sinks.agent import SinkAgent
@@ -59,7 +59,7 @@ class Fed:
         self._runs: asyncio.Queue[FakeRun] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Fed":
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.agent.process(self._hand_over()))
         return self
 

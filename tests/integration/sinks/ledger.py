@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-
-
 from sinks.agent import apply
 from sinks.batch import RatedRecord
 from sinks.postgres import connect

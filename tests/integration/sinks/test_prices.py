@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import pytest
@@ -26,9 +26,7 @@ PUBLISHED_WITHIN_SECONDS = 3.0
 
 
 @pytest.fixture
-async def settings(
-    empty_ledger: Ledger, kafka_bootstrap: str, topic_prefix: str
-) -> SinkSettings:
+async def settings(empty_ledger: Ledger, kafka_bootstrap: str, topic_prefix: str) -> SinkSettings:
     found = SinkSettings(
         database_url=empty_ledger.url,
         kafka_bootstrap_servers=kafka_bootstrap,
@@ -67,7 +65,7 @@ class Topic:
         self._tp = TopicPartition(topic, 0)
         self.records: list[Any] = []
 
-    async def __aenter__(self) -> "Topic":
+    async def __aenter__(self) -> Self:
         await self._consumer.start()
         self._consumer.assign([self._tp])
         await self._consumer.seek_to_beginning(self._tp)

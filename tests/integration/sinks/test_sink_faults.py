@@ -82,16 +82,14 @@ async def test_a_connection_lost_at_commit_is_not_guessed_about(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, is_committed: bool
 ) -> None:
     """Lost before or after Postgres committed: the row says which, each event is charged once."""
-    lost = []
+    lost: list[Step] = []
 
     async def lose_once(step: Step, work: Work) -> None:
         if step is commit and not lost:
             lost.append(step)
             if is_committed:
                 await step(work)
-            await ledger.rows(
-                "SELECT pg_terminate_backend(%s)", work.connection.info.backend_pid
-            )
+            await ledger.rows("SELECT pg_terminate_backend(%s)", work.connection.info.backend_pid)
         await step(work)
 
     monkeypatch.setattr(sink_agent, "run_step", lose_once)
@@ -246,7 +244,8 @@ async def test_a_process_killed_after_any_step_leaves_all_or_nothing(
     ledger: Ledger, step: str
 ) -> None:
     """Before COMMIT nothing is there, after it everything; the next attempt completes it once."""
-    done = subprocess.run(
+    done = await asyncio.to_thread(
+        subprocess.run,
         [sys.executable, "-c", CRASHING_TRANSACTION, step, ledger.url],
         cwd=REPOSITORY,
         check=False,

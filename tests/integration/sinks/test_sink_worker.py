@@ -1,10 +1,13 @@
 """`python -m sinks` on real Kafka and Postgres: rated batches in, a ledger out."""
 
+import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -48,9 +51,7 @@ async def customer(empty_ledger: Ledger) -> Ledger:
     return empty_ledger
 
 
-async def write(
-    producer: AIOKafkaProducer, topics: Topics, batches: Sequence[RatedBatch]
-) -> None:
+async def write(producer: AIOKafkaProducer, topics: Topics, batches: Sequence[RatedBatch]) -> None:
     """Append batches to the rated topic, each to its own partition number."""
     for one in batches:
         await producer.send_and_wait(
@@ -87,7 +88,7 @@ async def test_two_workers_apply_every_batch_once(
     assert await customer.value('SELECT balance FROM "CreditWallet"') == -400 * 15
     assert await customer.value('SELECT count(*) FROM "CreditTransaction"') == 400
     chain = await customer.rows(
-        'SELECT balance_before, balance_after, lag(balance_after) OVER (ORDER BY created_at) AS before'
+        "SELECT balance_before, lag(balance_after) OVER (ORDER BY created_at) AS before"
         ' FROM "CreditTransaction" ORDER BY wallet_seq'
     )
     assert all(one["before"] in (None, one["balance_before"]) for one in chain)
@@ -104,7 +105,8 @@ async def test_a_worker_killed_between_commit_and_acknowledgement_charges_nothin
     """COMMIT, then SIGKILL before Kafka hears of it: the next worker goes on behind the batch."""
     topics = Topics(topic_prefix)
     await write(producer, topics, [batch(0, 3, [charged(0), charged(1), charged(2)])])
-    crashing = subprocess.run(
+    crashing = await asyncio.to_thread(
+        subprocess.run,
         [sys.executable, "-m", "tests.integration.sinks.crashing_sink", "commit"],
         env=system.environment,
         cwd=REPOSITORY,
@@ -121,7 +123,7 @@ async def test_a_worker_killed_between_commit_and_acknowledgement_charges_nothin
 
 
 async def test_a_rated_log_that_ends_below_what_was_read_stops_the_worker(
-    system: System, customer: Ledger, topic_prefix: str
+    system: System, customer: Ledger
 ) -> None:
     """Nothing is guessed: the process ends, naming the log and the remedy."""
     await customer.rows('UPDATE "SinkOffset" SET rated_offset = 5 WHERE partition = 0')
@@ -162,3 +164,33 @@ async def test_an_event_is_logged_with_the_guide_s_fields(
 
 async def _logged(system: System, event: str) -> bool:
     return any(one.get("event") == event for one in system.sinks[0].log_records)
+
+
+async def test_a_letter_without_price_is_charged_once_a_price_is_set_with_sql(
+    system: System, customer: Ledger, producer: AIOKafkaProducer, topic_prefix: str
+) -> None:
+    """Streams and sinks together: UNPRICED, then INSERT of two prices, then one charge."""
+    event = charged(0, model="gpt-brand-new")["event"]
+    await producer.send_and_wait(
+        Topics(topic_prefix).raw, orjson.dumps(event), key=CUSTOMER.encode()
+    )
+    system.start(gateways=0, streams=1, sinks=2)
+    await wait_until_async(lambda: _letter_is(customer, "OPEN"), WAIT_SECONDS, "it is a letter")
+
+    began_at = time.monotonic()
+    for cost_type in ("INPUT_TOKEN", "OUTPUT_TOKEN"):
+        await customer.rows(
+            'INSERT INTO "ProviderCost" (provider, model, cost_type, cost_per_unit, unit_size,'
+            " valid_from) VALUES ('OPENAI', 'gpt-brand-new', %s, 10, 1000000, '2025-01-01Z')",
+            cost_type,
+        )
+    await wait_until_async(lambda: _reached(customer, 1), WAIT_SECONDS, "it is charged")
+    assert time.monotonic() - began_at < 10
+    await wait_until_async(lambda: _letter_is(customer, "REPLAYED"), WAIT_SECONDS, "it is closed")
+    assert await customer.value('SELECT credits_burned FROM "UsageEvent"') == 15
+    system.require_all_running()
+
+
+async def _letter_is(ledger: Ledger, status: str) -> bool:
+    rows = await ledger.rows('SELECT status FROM "DeadLetter"')
+    return [row["status"] for row in rows] == [status]

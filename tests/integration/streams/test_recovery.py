@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,11 +13,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from deploy.local.ports import free_port
 from schemas.dead_letter import FORMAT_HEADER
 from schemas.rated import Fold, Kind, RatedBatch
 from streams.producer import headers_of
 from tests.integration.streams.raw_topic import Accepted, Pipeline, numbers_of
-from tests.system import Worker
+from tests.system import REPOSITORY, Worker
 from tests.unit.streams.raw_records import event
 from tests.waiting import wait_until
 
@@ -35,7 +38,8 @@ async def start_process(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[Sta
             environment = {
                 **os.environ,
                 "STATE_DIR": str(tmp_path / "state"),
-                "METRICS_PORT": "29102",
+                "METRICS_PORT": str(free_port()),
+                "PYTHONPATH": str(REPOSITORY),
                 "PYTHONUNBUFFERED": "1",
                 **pipeline.environment(),
                 **variables,
@@ -77,7 +81,7 @@ async def test_kill_at_a_step(pipeline: Pipeline, start_process: StartProcess, s
     end = await write_with_repeats(pipeline, EVENTS)
     for after in ("3", "0", "11"):
         crashing = start_process(module=CRASHING, CRASH_AT=step, CRASH_AFTER=after, **SMALL_BATCHES)
-        assert await ended(crashing) == -9
+        assert await ended(crashing) == -signal.SIGKILL, crashing.last_words()
     start_process(**SMALL_BATCHES)
     accepted = (await pipeline.rated_up_to({0: end}))[0]
     require_each_once(accepted, EVENTS)
@@ -162,7 +166,7 @@ async def test_a_log_that_lost_its_beginning_stops_the_worker(
     await delete_records(pipeline, 0, 5)
     worker = start_process()
     assert await ended(worker) == 72
-    assert "accept-hole 0 --to 5" in worker.log
+    assert "burnstream repair accept-hole 0" in worker.log
     await write_decision(pipeline, Kind.HOLE, 0, 5)
     worker.start()
     accepted = (await pipeline.rated_up_to({0: 10}))[0]
@@ -177,11 +181,37 @@ async def test_a_log_that_was_made_again_stops_the_worker(
     await pipeline.write(event(1))
     worker = start_process()
     assert await ended(worker) == 72
-    assert "new-epoch 0" in worker.log
+    assert "burnstream repair new-epoch 0" in worker.log
     await write_decision(pipeline, Kind.NEW_EPOCH, 0, 0)
     worker.start()
     accepted = (await pipeline.rated_up_to({0: 1}))[0]
     assert numbers_of(accepted.charged_ids()) == [1]
+
+
+async def test_a_record_that_stops_the_workers_is_quarantined(
+    pipeline: Pipeline, start_process: StartProcess, tmp_path: Path
+) -> None:
+    """A bug ends the process naming the record; set aside, it is a letter and the rest goes on."""
+    await pipeline.write(event(0), event(1), event(2, feature_id="poison"), event(3))
+    worker = start_process(module="tests.integration.streams.poisoned_worker")
+    assert await ended(worker) == 70, worker.last_words()
+    [last] = [r for r in worker.log_records if r.get("exit_code")]
+    assert (last["partition"], last["offset"]) == (0, 2)
+    command = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "deploy.cli", "quarantine", "0", "2", "--reason", "a bug", "--by", "ann"),
+        cwd=tmp_path,
+        env={**os.environ, **pipeline.environment(), "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert await command.wait() == 0
+    worker.start()
+    accepted = (await pipeline.rated_up_to({0: 4}))[0]
+    assert accepted.verdicts() == [
+        (0, 0, "charged"),
+        (1, 0, "charged"),
+        (2, 0, "QUARANTINED"),
+        (3, 0, "charged"),
+    ]
 
 
 async def delete_records(pipeline: Pipeline, partition: int, before: int) -> None:

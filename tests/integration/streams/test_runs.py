@@ -1,16 +1,16 @@
 """The consumer by runs, by itself: order, seeks, rebalances, failures."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import serve
-from tests.integration.streams.conftest import DiedError
 from tests.integration.streams.raw_topic import PARTITIONS, Pipeline
 from tests.waiting import wait_until_async
 
@@ -124,44 +124,27 @@ async def test_a_rebalance_asks_again_where_to_go_on(pipeline: Pipeline, tmp_pat
         await first.up_to(3, 3)
 
 
-async def test_an_exception_in_the_agent_ends_the_process_uncommitted(
-    pipeline: Pipeline, tmp_path: Path, deaths: list[Any]
+@pytest.mark.parametrize(
+    ("where", "words"), [("agent", "cannot do 0"), ("resume", "no position of")]
+)
+async def test_a_failure_ends_the_process_uncommitted(
+    pipeline: Pipeline, tmp_path: Path, where: str, words: str
 ) -> None:
-    """What the agent could not do is not acknowledged: the process ends, and reads it again."""
+    """What could not be done is not acknowledged: the process ends at once, for a new one."""
     await pipeline.write(b"x")
-
-    class Failing(Reader):
-        async def process(self, runs: AsyncIterator[Run]) -> None:
-            async for _ in runs:
-                raise LookupError("a bug")
-
-    reader = Failing(pipeline, tmp_path)
-
-    async def has_died() -> bool:
-        return bool(deaths)
-
-    with pytest.raises((DiedError, asyncio.CancelledError, RuntimeError, BaseExceptionGroup)):
-        async with reader.running():
-            await wait_until_async(has_died, 20, "the process ends")
-            raise DiedError("as the process would")
-    assert deaths[0] == ("the agent failed: LookupError('a bug')", 70)
-
-
-async def test_a_position_that_cannot_be_had_ends_the_process(
-    pipeline: Pipeline, tmp_path: Path, deaths: list[Any]
-) -> None:
-    """Without a position nothing is read: the process ends rather than guess."""
-
-    class Failing(Reader):
-        async def resume_at(self, partition: int) -> int:
-            raise LookupError(f"no position of {partition}")
-
-    reader = Failing(pipeline, tmp_path)
-
-    async def has_died() -> bool:
-        return bool(deaths)
-
-    async with reader.running():
-        await wait_until_async(has_died, 20, "the process ends")
-    assert deaths[0][1] == 70
-    assert reader.runs == []
+    group = pipeline.topics.prefix + "failing"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.integration.streams.failing_reader"),
+        *(group, pipeline.topics.raw, pipeline.bootstrap, str(tmp_path), where),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 70
+    assert words in output.decode()
+    admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.bootstrap)
+    await admin.start()
+    committed = await admin.list_consumer_group_offsets(group)
+    await admin.close()
+    assert committed == {}

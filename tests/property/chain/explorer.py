@@ -87,7 +87,9 @@ class History:
 
     def _home(self, customer_id: str) -> int:
         # A producer with another partitioner comes by, too.
-        return int(customer_id != "acme") if self.rng.random() < 0.85 else self.rng.choice(PARTITIONS)
+        return (
+            int(customer_id != "acme") if self.rng.random() < 0.85 else self.rng.choice(PARTITIONS)
+        )
 
     def _produce(self) -> None:
         self.world.ms += self.rng.randint(-1_000, 60_000)
@@ -114,6 +116,7 @@ class History:
             bad = self.to_correct.pop(self.rng.randrange(len(self.to_correct)))
             good = next(form for form in self.forms.made if form.usage.name == bad.usage.name)
             self._send([good])
+            self.world.met["event corrected"] += 1
 
     # Streams ----------------------------------------------------------------------------------
 
@@ -142,6 +145,7 @@ class History:
         try:
             worker.run(partition, crash_at=crash_at)
         except CrashedError as crash:
+            self.world.met["batch lost with its writer"] += crash.in_flight is not None
             if crash.in_flight is not None and self.rng.random() < 0.3:
                 self.in_flight.append(crash.in_flight)
             self._worker(*worker.partitions)
@@ -155,6 +159,7 @@ class History:
         if self.in_flight:
             late = self.in_flight.pop(self.rng.randrange(len(self.in_flight)))
             self.world.append_rated(late.batch, late.fold)
+            self.world.met["batch landed late"] += 1
 
     def _jump(self) -> None:
         """Faust drops a fetch."""
@@ -210,6 +215,7 @@ class History:
             self.backup = self.world.ledger.snapshot()
         else:
             self.world.ledger, self.backup = self.backup, None
+            self.world.met["ledger restored"] += 1
 
     def _lose_rated_end(self) -> None:
         """A broker loses acknowledged batches that no sink has read, once. Its sessions end."""
@@ -235,6 +241,7 @@ class History:
         if not log.records or log.records[-1].offset >= min(reached.next_offset, position):
             return
         self.world.raw[partition] = RawLog(log.epoch + 1)
+        self.world.met["raw log made again"] += 1
         self.zombies.clear()
         self.in_flight.clear()
         fold = Fold(Kind.NEW_EPOCH, reached.next_offset, 0, [], array("q"), b"")
@@ -286,6 +293,9 @@ class History:
     def faults(self) -> Iterator[str]:
         """Yield what is wrong at the end, one line each: its kind, then what it is about."""
         ledger = self.world.ledger
+        for letter in ledger.letters.values():
+            self.world.met[f"letter {letter.reason}"] += 1
+        self.world.met["duplicate by Postgres"] += ledger.conflicts
         yield from (
             f"{kind}: {name}"
             for kind, name in faults_of(must_be_charged(self.world.sent), ledger.rows.values())
@@ -294,8 +304,17 @@ class History:
         for partition, log in self.world.raw.items():
             if log.read(ledger.reached[partition].next_offset, 1):
                 yield f"stuck: partition {partition} at {ledger.reached[partition]}"
+        yield from self._batch_faults()
         yield from self._verdict_faults()
         yield from self._wallet_faults()
+
+    def _batch_faults(self) -> Iterator[str]:
+        """Batches applied neither overlap nor leave a hole, epoch by epoch."""
+        ends: dict[tuple[int, int], int] = {}
+        for partition, epoch, first, following in self.world.ledger.batches:
+            if first != ends.get((partition, epoch), 0):
+                yield f"batches: {partition}:{epoch} goes on at {first}"
+            ends[partition, epoch] = following
 
     def _verdict_faults(self) -> Iterator[str]:
         """Every event sent has one verdict, and every duplicate is one of something."""

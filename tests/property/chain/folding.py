@@ -5,18 +5,20 @@ so it is not told again here but run, with logs in memory under it that never ma
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry
 
 from schemas.rated import Total
 from schemas.topics import Topics
-from streams.burns import Burns
-from streams.log_reader import LogReader
 from streams.metrics import Metrics
 from streams.recovery import Recovery
 from streams.seen import SeenPartition, SeenTable
 from tests.property.chain.world import RatedInLog, RawRecord, World
+
+if TYPE_CHECKING:
+    from streams.burns import Burns
+    from streams.log_reader import LogReader
 
 TOPICS = Topics("")
 METRICS = Metrics(CollectorRegistry())
@@ -61,6 +63,8 @@ class LogsInMemory:
         self, topic: str, partition: int, start: int, end: int
     ) -> AsyncIterator[Sequence[RatedInLog]]:
         assert topic == TOPICS.rated
+        where = "at the start" if start == 0 else "in the middle"
+        self._world.met[f"fold begun {where}"] += 1
         yield self._world.rated[partition][start:end]
 
     async def committed(self, group: str, topic: str, partition: int) -> int | None:

@@ -36,17 +36,15 @@ class Rules:
     letters_ride_in_batch = True
     is_unique = True
     resumes_from_ledger = True
+    passes_over_ahead = True
     marks_letters_before_replay = False
 
     def new_state(self, window_ms: int) -> SeenPartition:
         """Return the `seen` of a partition."""
         return SeenPartition(window_ms)
 
-    def judge(
-        self, records: Sequence[DecodedRecord], seen: SeenPartition, of_all: Sequence[SeenPartition]
-    ) -> list[list[Judged]]:
-        """Return what `seen` says of each event; `of_all`: of every partition of the worker."""
-        del of_all
+    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> list[list[Judged]]:
+        """Return what `seen` says of each event."""
         return judge(records, seen)
 
     def remembered(
@@ -103,7 +101,9 @@ class StreamsWorker:
         self.table = Table(WINDOW_MS, self.rules.new_state)
         for partition in self.partitions:
             self._decide_where_burns_stand(partition)
-            position = complete(recovery_of(self.world, self.table, self.burns).resume_at(partition))
+            position = complete(
+                recovery_of(self.world, self.table, self.burns).resume_at(partition)
+            )
             if self.rules.believes_commits:
                 position = self.world.committed[partition]
                 self.table.partition(partition).fold.start_at(position)
@@ -127,8 +127,10 @@ class StreamsWorker:
         records = log.read(self.cursors[partition], self.rng.randint(1, 4))
         first_in_log = next((record.offset for record in log.read(position, 1)), log.end)
         if not records or not self.rules.admits(position, records, first_in_log):
+            self.world.met["run read from beyond the position"] += bool(records)
             self.cursors[partition] = position
             return
+        self.world.met["offsets without a record"] += records[0].offset > position
         if self.rng.random() < 0.3:  # Kafka's commits may run ahead of what was written
             self.world.committed[partition] = records[-1].offset + 1
         decoded = [self.world.decode(partition, record) for record in records]
@@ -139,6 +141,7 @@ class StreamsWorker:
                 raise CrashedError(decided)
             sent_offset = self._write(decided)
             if crash_at is not None and steps + 1 >= crash_at:
+                self.world.met["batch landed though its writer died"] += 1
                 raise CrashedError(None)
             steps += 2
             self._remember(partition, decided, sent_offset)
@@ -150,11 +153,12 @@ class StreamsWorker:
     def decide(self, partition: int, first: int, part: Sequence[DecodedRecord]) -> Decided:
         """Give every event its verdict."""
         state = self.table.partition(partition)
-        judged = self.rules.judge(part, state, list(self.table.states.values()))
+        judged = self.rules.judge(part, state)
         verdicts = settle(part, judged, self.book, WINDOW_MS)
         times = run_length(part)
         following = part[-1].offset + 1
         positions, identities = self.rules.remembered(part, judged, verdicts)
+        self._note(state, verdicts)
         batch = RatedBatch(
             partition,
             first,
@@ -171,12 +175,22 @@ class StreamsWorker:
             state._remember(fold, first)
         return Decided(batch, fold)
 
+    def _note(self, state: SeenPartition, verdicts: Verdicts) -> None:
+        """Count what a thousand histories must have come across."""
+        met, below = self.world.met, state.fold.next_offset
+        for entry in verdicts.entries:
+            if entry["verdict"] == "duplicate":
+                is_here = entry["of_offset"] >= below
+                met["duplicate within a batch" if is_here else "duplicate by seen"] += 1
+        met["window over"] += sum(state.get(one) is not None for one in verdicts.identities)
+
     def cancel(self, partition: int) -> None:
         """Decide a run and drop it before it is written: a rebalance that changed nothing."""
         position = self.position(partition)
         records = self.world.raw[partition].read(position, 2)
         decoded = [self.world.decode(partition, record) for record in records]
         for part in parts(decoded, BATCH_EVENTS_MAX, BATCH_BYTES_MAX):
+            self.world.met["run dropped by a rebalance"] += 1
             self.decide(partition, position, part)
             break
         self.cursors[partition] = position
@@ -202,7 +216,10 @@ class StreamsWorker:
             state.apply(decided.fold, sent_offset)
             return
         recovery = recovery_of(self.world, self.table, self.burns)
-        if sent_offset < state.rated_offset:
+        if sent_offset > state.rated_offset:
+            self.world.met["folded on: somebody else wrote"] += 1
+        else:
+            self.world.met["folded anew: the log was cut"] += 1
             self._decide_where_burns_stand(partition)
             recovery.forget(partition)  # the end of the log was lost
         complete(recovery.catch_up(partition))
@@ -245,10 +262,18 @@ class Sink:
                 start = reached.rated_offset  # the ledger went back: it was restored
             end = min(start + count_max, len(world.rated[partition]))
             records = world.read_rated(partition, range(start, end))
-            clipped.append(self.rules.clip(reached, records))
+            found = self.rules.clip(reached, records)
+            if found.passed_over and not self.rules.passes_over_ahead:
+                continue
+            clipped.append(found)
             self.read_to[partition] = end
-            self.known[partition] = clipped[-1].reached.rated_offset
+            self.known[partition] = found.reached.rated_offset
             records_read += end - start
+            world.met["batch ignored as a replay"] += found.replays
+            world.met["batch passed over"] += len(found.passed_over)
+            world.met["batch clipped"] += sum(
+                one.first_offset > one.record.batch.first_offset for one in found.applied
+            )
         ledger.apply(clipped, world.ms, is_unique=self.rules.is_unique)
         return records_read
 
@@ -261,5 +286,7 @@ def replay(world: World, rules: Rules, at: Position, partition: int, *, crash: b
         return
     events = world.events_in.get(letter.payload, 1)
     world.produce(partition, letter.payload, events, key=letter.key, headers=replay_headers(at))
+    world.met["letter replayed again"] += not letter.is_open
+    world.met[f"letter replayed and {'not ' * crash}marked"] += 1
     if not crash:
         world.ledger.close(at)

@@ -7,6 +7,7 @@ position, the position advances with the rows.
 
 from base64 import b64decode
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -107,17 +108,13 @@ class Ledger:
     accounts: dict[str, Account] = field(default_factory=dict)
     transactions: list[BurnRow] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)  # a position with two verdicts
+    conflicts: int = 0
 
     def snapshot(self) -> "Ledger":
         """Return a copy that later transactions do not change."""
-        return Ledger(
-            **{
-                name: {key: copy(account) for key, account in self.accounts.items()}
-                if name == "accounts"
-                else copy(getattr(self, name))
-                for name in self.__slots__
-            }
-        )
+        kept: dict[str, Any] = {name: copy(getattr(self, name)) for name in self.__slots__}
+        kept["accounts"] = {key: copy(account) for key, account in self.accounts.items()}
+        return Ledger(**kept)
 
     def apply(self, clipped: Sequence[Clipped], ms: int, *, is_unique: bool = True) -> None:
         """Commit one transaction of a sink."""
@@ -148,6 +145,7 @@ class Ledger:
         if is_unique and any(identity in self.charged for identity in own):
             self._once(position)
             self.duplicates[position] = own
+            self.conflicts += 1
             return []
         self._once(position)
         self.charged |= dict.fromkeys(own, position)
@@ -223,6 +221,7 @@ class World:
         self.quarantined: set[tuple[int, int, int]] = set()
         self.committed = dict.fromkeys(PARTITIONS, 0)  # Kafka's word, believed by nobody
         self.sent: list[Form] = []
+        self.met: Counter[str] = Counter()  # what happened in this history
         # (partition, epoch, offset) -> events in the record
         self.places: dict[tuple[int, int, int], int] = {}
         self.events_in: dict[bytes, int] = {}
@@ -257,7 +256,9 @@ class World:
         return PriceBook(
             self.revision,
             [
-                Price(f"{m}-{r}", "OPENAI", m, "INPUT_TOKEN", Decimal(r), 1000, _SINCE, None, _SINCE)
+                Price(
+                    f"{m}-{r}", "OPENAI", m, "INPUT_TOKEN", Decimal(r), 1000, _SINCE, None, _SINCE
+                )
                 for m, r in self.rates.items()
             ],
         )

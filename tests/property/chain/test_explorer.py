@@ -1,0 +1,85 @@
+"""Random histories of the protocol: none has a fault, and each rule taken away is noticed.
+
+EXPLORER_HISTORIES=100000 plays that many; EXPLORER_FIRST_SEED goes on where others ended.
+"""
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.property.chain.broken_rules import BROKEN, BrokenRules
+from tests.property.chain.explorer import History, first_failure
+from tests.property.chain.workers import Rules
+
+HISTORIES = int(os.environ.get("EXPLORER_HISTORIES", "1000"))
+FIRST_SEED = int(os.environ.get("EXPLORER_FIRST_SEED", "0"))
+HISTORIES_OF_A_CONTROL_MAX = 2_000
+# What a thousand histories must have come across, or they explore less than they say.
+MUST_BE_MET = {
+    "batch lost with its writer",
+    "batch landed though its writer died",
+    "batch landed late",
+    "run dropped by a rebalance",
+    "run read from beyond the position",
+    "offsets without a record",
+    "folded on: somebody else wrote",
+    "folded anew: the log was cut",
+    "fold begun in the middle",
+    "fold begun at the start",
+    "batch clipped",
+    "batch ignored as a replay",
+    "batch passed over",
+    "ledger restored",
+    "raw log made again",
+    "letter replayed and marked",
+    "letter replayed and not marked",
+    "letter replayed again",
+    "event corrected",
+    "letter UNPRICED",
+    "letter BAD_SCHEMA",
+    "letter NOT_JSON",
+    "letter QUARANTINED",
+    "letter UNKNOWN_CUSTOMER",
+    "duplicate within a batch",
+    "duplicate by seen",
+    "duplicate by Postgres",
+    "window over",
+}
+
+
+@pytest.mark.timeout(120 + HISTORIES // 20)
+def test_every_good_usage_is_charged_exactly_once_in_every_history() -> None:
+    """Nothing is lost, doubled, given two verdicts or stuck, whatever happens in between."""
+    met: Counter[str] = Counter()
+    for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES):
+        history = History(seed, Rules())
+        faults = history.play()
+        met += history.world.met
+
+        assert faults == [], f"History({seed}, Rules()).play() has {len(faults)} faults"
+
+    print(f"{HISTORIES} histories from seed {FIRST_SEED} met", dict(met.most_common()))
+    assert HISTORIES < 1_000 or MUST_BE_MET - met.keys() == set()
+
+
+@pytest.mark.parametrize("rules", BROKEN, ids=lambda rules: rules.__name__)
+def test_each_rule_taken_away_is_noticed(rules: type[BrokenRules]) -> None:
+    """The explorer finds the fault that the rule is there for, soon."""
+    found = first_failure(rules(), range(HISTORIES_OF_A_CONTROL_MAX))
+
+    assert found is not None, f"{HISTORIES_OF_A_CONTROL_MAX} histories without a fault"
+    seed, faults = found
+    kinds = {fault.split(":")[0] for fault in faults}
+    assert kinds & set(rules.found_as), f"seed {seed}: {faults}"
+
+
+def test_a_history_is_its_seed() -> None:
+    """A failing seed can be played again, step by step."""
+    one, other = History(11, Rules()), History(11, Rules())
+    one.play()
+    other.play()
+
+    assert one.world.met == other.world.met
+    assert one.world.rated == other.world.rated
+    assert one.world.ledger == other.world.ledger

@@ -1,0 +1,129 @@
+"""Small decisions of the sink worker: errors, gathering, logging."""
+
+import asyncio
+from typing import Any, cast
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from sinks.inbox import Gathering, Inbox
+from sinks.postgres import Remedy, is_about_data, remedy_for
+from sinks.report import short_usd
+from tests.rated_batches import batch, charged, record
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (errors.SerializationFailure(), Remedy.AGAIN),
+        (errors.DeadlockDetected(), Remedy.AGAIN),
+        (psycopg.OperationalError("server closed the connection"), Remedy.WAIT),
+        (errors.DiskFull(), Remedy.WAIT),
+        (errors.TooManyConnections(), Remedy.WAIT),
+        (errors.AdminShutdown(), Remedy.WAIT),
+        (errors.QueryCanceled(), Remedy.WAIT),
+        (errors.LockNotAvailable(), Remedy.WAIT),
+        (errors.ReadOnlySqlTransaction(), Remedy.WAIT),
+        (errors.UndefinedColumn(), Remedy.STOP),
+        (errors.CheckViolation(), Remedy.STOP),
+        (psycopg.ProgrammingError("ours"), Remedy.STOP),
+    ],
+)
+def test_what_to_do_about_an_error_of_postgres(error: psycopg.Error, remedy: Remedy) -> None:
+    """Again, wait or stop: never skip."""
+    assert remedy_for(error) is remedy
+
+
+def test_only_classes_22_and_23_are_about_data() -> None:
+    """Only those may become dead letters."""
+    assert is_about_data(errors.NumericValueOutOfRange())
+    assert is_about_data(errors.CheckViolation())
+    assert not is_about_data(errors.DiskFull())
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [("0.015000", "0.015"), ("1.000000", "1"), ("0.000000", "0"), ("10.5", "10.5"), ("10", "10")],
+)
+def test_dollars_are_logged_without_trailing_zeros(cost: str, shown: str) -> None:
+    """As the guide prints them."""
+    assert short_usd(cost) == shown
+
+
+class Run:
+    """Stands in for a run of the consumer."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.is_current = True
+        self.outcome = ""
+
+    def ack(self) -> None:
+        self.outcome = "acknowledged"
+
+    def release(self) -> None:
+        self.outcome = "released"
+
+
+def put(inbox: Inbox, partition: int, events: int) -> Run:
+    run = Run(partition)
+    inbox.put(cast("Any", run), [record(0, batch(0, events, [charged(n) for n in range(events)]))])
+    return run
+
+
+def runs_of(gathering: Gathering) -> list[Any]:
+    return [arrival.run for arrival in gathering.arrivals]
+
+
+async def test_a_backlog_is_gathered_up_to_the_bound_by_events() -> None:
+    """What waits already is not waited for; the run that passes the bound closes the gathering."""
+    inbox = Inbox(events_max=5, wait_seconds=60)
+    runs = [put(inbox, 0, 3) for _ in range(4)]
+    async with asyncio.timeout(1):
+        gathering = await inbox.gather()
+    assert runs_of(gathering) == runs[:2]
+
+
+async def test_few_events_wait_for_more_only_so_long() -> None:
+    """The time since the first of them closes the gathering."""
+    inbox = Inbox(events_max=5, wait_seconds=0.01)
+    run = put(inbox, 0, 1)
+    async with asyncio.timeout(1):
+        assert runs_of(await inbox.gather()) == [run]
+
+
+async def test_only_what_was_applied_is_acknowledged() -> None:
+    """A partition that was left out stays, held back for a while; the others go."""
+    inbox = Inbox(events_max=2, wait_seconds=0)
+    held, done = put(inbox, 0, 1), put(inbox, 1, 1)
+    gathering = await inbox.gather()
+    inbox.hold(0, 0.01)
+    inbox.done(gathering, frozenset({1}))
+    assert (held.outcome, done.outcome) == ("", "acknowledged")
+
+    later = put(inbox, 1, 2)
+    assert runs_of(await inbox.gather()) == [later]
+    inbox.done(await inbox.gather(), frozenset({1}))
+    async with asyncio.timeout(1):
+        assert runs_of(await inbox.gather()) == [held]
+
+
+async def test_records_are_grouped_by_partition_in_their_order() -> None:
+    """Partitions ascending; within one, as they came."""
+    inbox = Inbox(events_max=3, wait_seconds=0)
+    for partition in (1, 0, 1):
+        put(inbox, partition, 1)
+    records = (await inbox.gather()).records()
+    assert {partition: len(found) for partition, found in records.items()} == {0: 1, 1: 2}
+    assert list(records) == [0, 1]
+
+
+async def test_void_runs_are_put_away() -> None:
+    """A rebalance made them void: they are neither applied nor waited for."""
+    inbox = Inbox(events_max=1, wait_seconds=0)
+    void = put(inbox, 0, 1)
+    void.is_current = False
+    kept = put(inbox, 1, 1)
+    assert runs_of(await inbox.gather()) == [kept]
+    assert void.outcome == "released"
