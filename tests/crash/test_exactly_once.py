@@ -109,7 +109,7 @@ def is_drained(bootstrap: str, database_url: str, raw: str) -> bool:
     ends = asyncio.run(_end_offsets(bootstrap, raw))
     with psycopg.connect(database_url) as connection:
         waiting = connection.execute(
-            'SELECT 1 FROM "DeadLetter" WHERE status = \'OPEN\' AND model <> %s LIMIT 1',
+            "SELECT 1 FROM \"DeadLetter\" WHERE status = 'OPEN' AND model <> %s LIMIT 1",
             (MODEL_WITHOUT_PRICE,),
         ).fetchone()
         rows = connection.execute(
