@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+# What the ledger's columns hold.
+_INT4_MAX, _INT8_MAX = 2**31 - 1, 2**63 - 1
+
+
 class Reason(StrEnum):
     """Reasons of dead letters; the text says what an operator can do about one."""
 
@@ -12,6 +16,7 @@ class Reason(StrEnum):
     TOO_MANY_EVENTS = "TOO_MANY_EVENTS"  #: More than 1,000 events in a record: split it.
     TIMESTAMP_OUT_OF_RANGE = "TIMESTAMP_OUT_OF_RANGE"  #: Widen the policy, or mend the event.
     UNPRICED = "UNPRICED"  #: No price in force: publish one, the letter replays itself.
+    ORIGINAL_NOT_CHARGED = "ORIGINAL_NOT_CHARGED"  #: What it repeats is not charged: replays itself.
     QUARANTINED = "QUARANTINED"  #: An operator set the record aside: it stopped a worker.
     UNKNOWN_CUSTOMER = "UNKNOWN_CUSTOMER"  #: Create the customer, then replay.
     REFUSED_BY_DATABASE = "REFUSED_BY_DATABASE"  #: Postgres cannot hold a value of it.
@@ -37,7 +42,9 @@ class Position:
             part.isascii() and part.isdigit() for part in parts
         ):
             raise ValueError(f"not a position (partition:epoch:offset:index): {text[:80]!r}")
-        partition, epoch, offset, index = map(int, parts)
+        partition, epoch, offset, index = (int(part[:20]) for part in parts)
+        if max(partition, epoch, index) > _INT4_MAX or offset > _INT8_MAX:
+            raise ValueError(f"not a position, a number is too large: {text[:80]!r}")
         return cls(partition, epoch, offset, index)
 
 

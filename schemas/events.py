@@ -372,9 +372,14 @@ class TimestampPolicy:
     future_seconds_max: int | None
 
 
+@lru_cache(maxsize=8_192)
+def _epoch_seconds(text: str) -> int:
+    return int(parse_timestamp(text).timestamp())
+
+
 def check_timestamp(event: UsageEvent, now_ms: int, policy: TimestampPolicy) -> FieldError | None:
     """Return what is wrong with the event's time, judged against `now_ms` (epoch milliseconds)."""
-    age_seconds = now_ms // 1000 - int(parse_timestamp(event["timestamp"]).timestamp())
+    age_seconds = now_ms // 1000 - _epoch_seconds(event["timestamp"])
     if policy.future_seconds_max is not None and -age_seconds > policy.future_seconds_max:
         return FieldError(
             ("timestamp",), f"More than {policy.future_seconds_max} seconds in the future"

@@ -21,7 +21,8 @@ COST_PLACES = 18
 COST_PLACES_SHOWN_MIN = 6
 ATTODOLLARS_PER_USD = 1_000_000_000_000_000_000  # 10 ** COST_PLACES
 CUSTOM_UNITS_PER_USD = 100  # a custom unit costs a cent, that is, ten credits
-CREDITS_MAX = 2**63 - 1
+# More than anybody's bill; the sum over a rated batch must fit in 64 bits.
+CREDITS_MAX = 10**15
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def _rated(
     else:
         whole_credits = -(-own_credits.numerator // own_credits.denominator)
     if whole_credits > CREDITS_MAX:
-        return Unpriced(f"costs {whole_credits} credits, more than a ledger row can hold")
+        return Unpriced(f"costs {whole_credits} credits, more than {CREDITS_MAX}: a mistaken count?")
     return Rated(whole_credits, _attodollars(numerator, denominator), price_ids)
 
 

@@ -65,14 +65,15 @@ class ChargedEntry(TypedDict):
 
 
 class DuplicateEntry(TypedDict):
-    """An event that was charged at another position of this partition."""
+    """An event that repeats one charged at another position of this partition.
+
+    It carries the event: the sink looks whether what it repeats is really in the ledger.
+    """
 
     offset: int
     index: int
     verdict: Literal["duplicate"]
-    customer_id: str
-    event_id: str
-    idempotency_key: str | None
+    event: UsageEvent
     of_offset: int
     of_index: int
 

@@ -147,10 +147,12 @@ def clip(reached: Reached, records: Iterable[RatedRecord]) -> Clipped:
     passed_over: list[RatedRecord] = []
     replays = 0
     for record in records:
+        if record.rated_offset < reached.rated_offset:
+            # Read before, by whoever got further: a decision must not set the position back, and
+            # a batch of an epoch that ended must not count in the next.
+            replays += 1
+            continue
         if record.batch.kind is Kind.NEW_EPOCH:
-            if record.rated_offset < reached.rated_offset:
-                replays += 1  # Decided once: read again, it must not set the position back.
-                continue
             applied.append(_new_epoch(reached, record))
             reached = _advance(reached, record, epoch=reached.epoch + 1)
             continue

@@ -100,11 +100,14 @@ class PricePublisher:
                 )
                 log.warning("The price revision went back: raised", revision=revision)
                 continue
+            is_new = False
             if current is None or revision != current.revision:
+                is_new = True
                 current = await read_snapshot(connection)
                 for key, reason in current.refused.items():
                     log.error("A price row is not published", row=key, reason=reason)
-            if await self._publish(producer, published, current):
+            # A new leader may find everything published: letters follow the prices all the same.
+            if await self._publish(producer, published, current) or is_new:
                 replay.prices_changed(current.book(), time.monotonic())
             await replay.round(time.monotonic())
             await self._wait(connection)

@@ -299,6 +299,9 @@ class StreamsAgent:
                 expected_offset=state.rated_offset,
                 offset=part.rated_offset,
             )
+            if 0 <= part.rated_offset < state.rated_offset:
+                # The log lost its end: what was folded from there is not so.
+                self._uses.recovery.forget(part.partition)
             await self._uses.recovery.catch_up(part.partition)
             part.is_void = self._seen(part.partition).fold.next_offset != part.next_offset
         self._measure(part)

@@ -79,12 +79,13 @@ def _charged_before(
     broker_ms: int,
     window_ms: int,
 ) -> int | None:
-    for identity in identities:
-        found = charged.get(identity)
-        # The same test as against `seen`: a verdict must not depend on where runs are cut.
-        if found is not None and abs(broker_ms - found[1]) <= window_ms:
-            return found[0]
-    return None
+    # The same test as against `seen`: a verdict must not depend on where runs are cut.
+    found = [
+        one[0]
+        for identity in identities
+        if (one := charged.get(identity)) is not None and abs(broker_ms - one[1]) <= window_ms
+    ]
+    return min(found, default=None)
 
 
 def _add_charged(
@@ -113,9 +114,7 @@ def _add_duplicate(
         "offset": offset,
         "index": index,
         "verdict": "duplicate",
-        "customer_id": event["customer_id"],
-        "event_id": event["event_id"],
-        "idempotency_key": event.get("idempotency_key"),
+        "event": event,
         "of_offset": of_offset,
         "of_index": of_index,
     }

@@ -155,9 +155,9 @@ class Recovery:
         offset = await self._reader.offset_at(
             self._topics.rated, partition, strict_from_ms - CLOCK_SLACK_MS
         )
-        start = max(
-            begin, min(begin if offset is None else offset, self._burns.folded_to(partition))
-        )
+        # One batch earlier: it tells where the others must begin, should the first be ahead.
+        before = begin if offset is None else offset - 1
+        start = max(begin, min(before, self._burns.folded_to(partition)))
         return Start(start, strict_from_ms, is_log_start=start == 0)
 
     def apply_record(self, partition: int, state: SeenPartition, record: Any) -> None:

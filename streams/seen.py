@@ -1,7 +1,7 @@
 """`seen`: which identities of a partition were charged, at which position, and when.
 
 A Faust table with one store per partition, whose changelog is `usage.rated` itself: rated batches
-are folded by the sink's rule into the identities *and* the position to go on from (ADR 0003).
+are folded by the sink's rule into the identities *and* the position to go on from (ADR 0004).
 Faust's own recovery reads some 9,000 records a second and swallows errors, so `streams.recovery`
 does the reading, and the table tells Faust that there is nothing left to recover.
 """
@@ -82,15 +82,16 @@ class SeenPartition:
         return iter(self._positions)
 
     def find(self, identities: Iterable[bytes], broker_ms: int) -> int | None:
-        """Return the position at which one of the identities was charged within the window."""
+        """Return the first position at which one of the identities was charged in the window."""
+        first: int | None = None
         for identity in identities:
             position = self._positions.get(identity)
-            if position is None:
+            if position is None or (first is not None and position > first):
                 continue
             charged_ms = self.clock.at(position >> INDEX_BITS)
             if charged_ms is not None and abs(broker_ms - charged_ms) <= self._window_ms:
-                return position
-        return None
+                first = position
+        return first
 
     def apply(self, batch: Fold, rated_offset: int) -> Cover:
         """Fold one record of `usage.rated`; offsets of records folded rise."""

@@ -1,7 +1,7 @@
 """Faust by runs: one Faust message is up to 1,000 records of one partition, in their order.
 
 Faust pays some 60 us per message, whatever is in it, and its fetch loop, acknowledgements and
-recovery lose data (ADR 0002). Here Faust keeps what it does well (membership, rebalance, agents,
+recovery lose data (ADR 0003). Here Faust keeps what it does well (membership, rebalance, agents,
 tables) and the rest is short and our own:
 
     async def resume_at(partition: int) -> int:

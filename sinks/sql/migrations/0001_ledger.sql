@@ -154,7 +154,7 @@ CREATE TABLE "DeadLetter" (
     model text,
     reason text NOT NULL CHECK (reason IN (
         'NOT_JSON', 'BAD_SCHEMA', 'TOO_MANY_EVENTS', 'UNPRICED', 'TIMESTAMP_OUT_OF_RANGE',
-        'UNKNOWN_CUSTOMER', 'REFUSED_BY_DATABASE', 'QUARANTINED'
+        'UNKNOWN_CUSTOMER', 'REFUSED_BY_DATABASE', 'ORIGINAL_NOT_CHARGED', 'QUARANTINED'
     )),
     message text NOT NULL,
     payload bytea NOT NULL,

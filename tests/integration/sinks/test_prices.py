@@ -193,40 +193,50 @@ async def test_rows_that_are_no_prices_are_not_published(
     assert last["burn-table:good"]["row"]["rules"] == {"m": {"flat_rate": "2.5"}}
 
 
+async def add_letter(ledger: Ledger, offset: int, model: str) -> None:
+    await ledger.rows(
+        'INSERT INTO "DeadLetter" (partition, epoch, "offset", index, customer_id, reason,'
+        " message, payload, found_by) VALUES (0, 0, %s, 2, %s, 'UNPRICED', 'no price', %s,"
+        " 'streams')",
+        offset,
+        CUSTOMER,
+        orjson.dumps(charged(0, model=model)["event"]),
+    )
+
+
 async def test_letters_without_a_price_replay_themselves_once_one_covers_them(
     empty_ledger: Ledger, settings: SinkSettings
 ) -> None:
     """Of two letters the one whose model gets prices is written to the raw topic, once."""
-    await empty_ledger.prepare()
-    for offset, model in enumerate(("gpt-new", "gpt-other")):
-        event = charged(0, model=model)["event"]
-        await empty_ledger.rows(
-            'INSERT INTO "DeadLetter" (partition, epoch, "offset", index, customer_id, reason,'
-            " message, payload, found_by) VALUES (0, 0, %s, 2, %s, 'UNPRICED', 'no price', %s,"
-            " 'streams')",
-            offset,
-            CUSTOMER,
-            orjson.dumps(event),
-        )
+    await add_letter(empty_ledger, 0, "gpt-new")
+    await add_letter(empty_ledger, 1, "gpt-other")
     async with publishing(settings), Topic(settings, settings.topics.raw) as raw:
         await add_price(empty_ledger, "p1", "INPUT_TOKEN")
         await add_price(empty_ledger, "p2", "OUTPUT_TOKEN")
         await wait_until_async(_is_replayed(empty_ledger), WAIT_SECONDS, "it is marked")
-        records = await raw.read()
+        await wait_until_async(raw.read, WAIT_SECONDS, "the replay is read")
 
     (row,) = await empty_ledger.rows(
         'SELECT resolved_by, replays, replayed_as FROM "DeadLetter" WHERE "offset" = 0'
     )
     assert row == {"resolved_by": "price-publisher", "replays": 1, "replayed_as": "0:0"}
-    (record,) = records or await _read_one(settings)
+    (record,) = raw.records
     assert dict(record.headers)[REPLAY_OF_HEADER] == b"0:0:0:2"
     assert (record.key, orjson.loads(record.value)["model"]) == (CUSTOMER.encode(), "gpt-new")
     assert await empty_ledger.value('SELECT status FROM "DeadLetter" WHERE "offset" = 1') == "OPEN"
 
 
-async def _read_one(settings: SinkSettings) -> list[Any]:
-    async with Topic(settings, settings.topics.raw) as raw:
-        return await wait_until_async(raw.read, WAIT_SECONDS, "the replay is read")
+async def test_a_leader_who_finds_all_prices_published_replays_letters_too(
+    empty_ledger: Ledger, settings: SinkSettings
+) -> None:
+    """A letter that came while nobody led is not left until the next change of a price."""
+    await add_price(empty_ledger, "p1", "INPUT_TOKEN")
+    await add_price(empty_ledger, "p2", "OUTPUT_TOKEN")
+    async with publishing(settings), Topic(settings, settings.topics.prices) as topic:
+        await wait_until_async(_has(topic, "revision", revision=2), WAIT_SECONDS, "published")
+    await add_letter(empty_ledger, 0, "gpt-new")
+    async with publishing(settings):
+        await wait_until_async(_is_replayed(empty_ledger), WAIT_SECONDS, "it is marked")
 
 
 def _is_replayed(ledger: Ledger) -> Callable[[], Awaitable[bool]]:

@@ -52,10 +52,11 @@ def test_what_stands_before_an_epochs_beginning_is_not_applied_in_it() -> None:
 def world_with_hole() -> World:
     """Rated: [0,1), and after a long pause [2,3), whose writer did not know that [1,2) is lost."""
     world = World()
-    for _ in range(3):
+    for _ in range(2):
         world.produce(0, b'{"events":[]}', 0)
     world.append_rated(*empty_batch(0, 1, world.ms))
     world.ms += WINDOW_MS + 2 * HOUR_MS
+    world.produce(0, b'{"events":[]}', 0)
     world.append_rated(*empty_batch(2, 3, world.ms))
     return world
 

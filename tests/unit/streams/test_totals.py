@@ -1,5 +1,6 @@
 import pytest
 
+from schemas.rated import Entry
 from streams.totals import DAY_MS, HOUR_MS, Burn, BurnKey, BurnTotals, count, period_ms, period_text
 from tests.rated_batches import charged, dead_letter
 
@@ -12,14 +13,15 @@ DAY_KEY: BurnKey = ("c", "day", period_ms("2026-11-20T00:00:00Z"))
 def test_totals_are_counted_by_customer_and_broker_hour() -> None:
     """Charged events count in the hour in which Kafka took their record; letters do not count."""
     ms = period_ms(HOUR)
-    entries = [
+    entries = list[Entry]()
+    entries += [
         charged(3, customer_id="c"),
         charged(3, 1, customer_id="c"),
         charged(4, customer_id="d", credits_=7, cost_usd="0.007"),
         dead_letter(5, b"x"),
         charged(6, customer_id="c"),
     ]
-    found = count(iter(entries), [(3, ms + 5), (6, ms + HOUR_MS)])
+    found = count(entries, [(3, ms + 5), (6, ms + HOUR_MS)])
     assert found == [
         ("c", HOUR, 30, "0.030000", 2),
         ("d", HOUR, 7, "0.007000", 1),
