@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-
 # What the ledger's columns hold.
 _INT4_MAX, _INT8_MAX = 2**31 - 1, 2**63 - 1
 
@@ -16,7 +15,9 @@ class Reason(StrEnum):
     TOO_MANY_EVENTS = "TOO_MANY_EVENTS"  #: More than 1,000 events in a record: split it.
     TIMESTAMP_OUT_OF_RANGE = "TIMESTAMP_OUT_OF_RANGE"  #: Widen the policy, or mend the event.
     UNPRICED = "UNPRICED"  #: No price in force: publish one, the letter replays itself.
-    ORIGINAL_NOT_CHARGED = "ORIGINAL_NOT_CHARGED"  #: What it repeats is not charged: replays itself.
+    ORIGINAL_NOT_CHARGED = (
+        "ORIGINAL_NOT_CHARGED"  #: What it repeats is not charged: replays itself.
+    )
     QUARANTINED = "QUARANTINED"  #: An operator set the record aside: it stopped a worker.
     UNKNOWN_CUSTOMER = "UNKNOWN_CUSTOMER"  #: Create the customer, then replay.
     REFUSED_BY_DATABASE = "REFUSED_BY_DATABASE"  #: Postgres cannot hold a value of it.

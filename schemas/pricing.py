@@ -216,7 +216,9 @@ def _rated(
     else:
         whole_credits = -(-own_credits.numerator // own_credits.denominator)
     if whole_credits > CREDITS_MAX:
-        return Unpriced(f"costs {whole_credits} credits, more than {CREDITS_MAX}: a mistaken count?")
+        return Unpriced(
+            f"costs {whole_credits} credits, more than {CREDITS_MAX}: a mistaken count?"
+        )
     return Rated(whole_credits, _attodollars(numerator, denominator), price_ids)
 
 

@@ -11,6 +11,7 @@ Read from top to bottom, `STEPS` is the order of commit. What if the process die
     lock_wallets        as above; a wallet that was made for the customer is gone, too
     copy_transactions   as above
     update_wallets      as above
+    verify_duplicates   as above; it reads what is written, of this transaction and before
     copy_letters        as above
     copy_batches        as above
     advance_offsets     as above
@@ -70,6 +71,7 @@ from sinks.transaction import (
     lock_offsets,
     lock_wallets,
     update_wallets,
+    verify_duplicates,
 )
 
 log = structlog.get_logger("sinks")
@@ -95,6 +97,7 @@ STEPS: tuple[Step, ...] = (
     lock_wallets,
     copy_transactions,
     update_wallets,
+    verify_duplicates,
     copy_letters,
     copy_batches,
     advance_offsets,
@@ -137,13 +140,18 @@ class SinkAgent:
         self._rated_offsets: dict[int, int] = {}  # of SinkOffset, as this worker last saw them
         self._expected: dict[int, int] = {}  # where the next run of a partition should begin
         self._looked_again: dict[int, int] = {}  # partition -> expected offset looked for twice
+        # Since when a partition has been tried in vain without a break; monotonic seconds.
         self._left_out_since: dict[int, float] = {}
         self._retry_seconds = RETRY_SECONDS_MIN
 
-    def resumed(self, partition: int, rated_offset: int) -> None:
-        """Note that a partition is read from `rated_offset` on."""
-        self._rated_offsets[partition] = rated_offset
-        self._expected[partition] = rated_offset
+    def resumed(self, partition: int, offset: int, ledger_rated_offset: int) -> None:
+        """Note that a partition is read from `offset` on, and where its ledger stands.
+
+        The two differ when retention took records that nobody needs to read any more.
+        """
+        self._rated_offsets[partition] = ledger_rated_offset
+        self._expected[partition] = offset
+        self._left_out_since.pop(partition, None)
 
     def forget(self, partition: int) -> None:
         """The partition was taken away."""
@@ -171,6 +179,7 @@ class SinkAgent:
         if run.first_offset < expected:
             # The log ended below: asking again finds out, and says so.
             run.release()
+            self._left_out_since.pop(run.partition, None)
             self.consumer.resume_again(run.partition)
             return
         if run.first_offset > expected and self._looked_again.get(run.partition) != expected:
@@ -180,6 +189,7 @@ class SinkAgent:
             )
             self._looked_again[run.partition] = expected
             run.release()
+            self._left_out_since.pop(run.partition, None)
             self.consumer.seek_back(run.partition, expected)
             return
         self._expected[run.partition] = run.next_offset
@@ -245,6 +255,7 @@ class SinkAgent:
         await self._drop_transaction()
         for partition in error.partitions:
             self._rated_offsets.pop(partition, None)
+            self._left_out_since.pop(partition, None)
             self.consumer.resume_again(partition)
 
     async def _recover(self, error: psycopg.Error) -> None:
@@ -269,6 +280,8 @@ class SinkAgent:
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
+        # Who held a partition before need not be who holds it when Postgres is back.
+        self._left_out_since.clear()
         await asyncio.sleep(self._retry_seconds)
         self._retry_seconds = min(2 * self._retry_seconds, RETRY_SECONDS_MAX)
         self._inbox.drop_void()

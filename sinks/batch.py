@@ -98,7 +98,8 @@ class Applied:
     duplicates: list[DuplicateEntry] = field(default_factory=list)
     letters: list[DeadLetterEntry] = field(default_factory=list)
     conflicts: int = 0
-    refused: int = 0
+    refused: int = 0  # of charges
+    unproven: int = 0  # of duplicates: nothing that they repeat is charged
 
     @property
     def partition(self) -> int:
@@ -109,6 +110,16 @@ class Applied:
     def charged(self) -> int:
         """Events that became usage rows."""
         return len(self.charges) - self.conflicts - self.refused
+
+    @property
+    def repeated(self) -> int:
+        """Duplicates of the streams that are ones."""
+        return len(self.duplicates) - self.unproven
+
+    @property
+    def set_aside(self) -> int:
+        """Events of which the sink made dead letters."""
+        return self.refused + self.unproven
 
     def position(self, charge: Charge) -> Position:
         """Return where the charge's event stands."""

@@ -348,7 +348,7 @@ def replay(
             else dead_letters.find(connection, reason=kind, customer_id=customer, limit=limit)
         )
 
-        async def send() -> list[str]:
+        async def send() -> list[str | None]:
             async with _raw_producer(settings) as producer:
                 return await dead_letters.replay(
                     connection,
@@ -365,7 +365,10 @@ def replay(
         as_json,
         {"replayed": replayed},
         lambda: (
-            "\n".join(f"{one} replayed as {place}" for one, place in replayed.items())
+            "\n".join(
+                f"{one} replayed as {place or 'a record whose place Kafka did not say'}"
+                for one, place in replayed.items()
+            )
             or "no dead letters"
         ),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 from psycopg.rows import class_row
 
 from schemas.dead_letter import Position, replay_headers
@@ -106,8 +107,10 @@ async def replay(
     *,
     by: str,
     reason: str | None = None,
-) -> list[str]:
+) -> list[str | None]:
     """Write each letter's bytes, as they were, to `usage.raw`; return where Kafka put them.
+
+    None stands for a record that Kafka has, without saying where (see `place_of`).
 
     A letter is marked only after Kafka's acknowledgement: a crash in between replays it once more,
     which is harmless, because Postgres charges it once.
@@ -119,7 +122,7 @@ async def replay(
     discarded = [letter.id for letter in letters if letter.status == "DISCARDED"]
     if discarded:
         raise DeadLetterError(f"discarded, not replayed: {', '.join(discarded)}")
-    places = []
+    places: list[str | None] = []
     for letter in letters:
         sending = await producer.send(
             raw_topic,
@@ -129,14 +132,23 @@ async def replay(
         )
         # Shielded: a cancelled wait must not cancel the producer's own future.
         record = await asyncio.wait_for(asyncio.shield(sending), ACK_TIMEOUT_SECONDS)
-        place = f"{record.partition}:{record.offset}"
+        place = place_of(record)
         _mark_replayed(connection, letter, place, by, reason)
         places.append(place)
     return places
 
 
+def place_of(record: RecordMetadata) -> str | None:
+    """Return "partition:offset"; None when the broker had the record already, and forgot where."""
+    return None if record.offset < 0 else f"{record.partition}:{record.offset}"
+
+
 def _mark_replayed(
-    connection: psycopg.Connection[Any], letter: Letter, place: str, by: str, reason: str | None
+    connection: psycopg.Connection[Any],
+    letter: Letter,
+    place: str | None,
+    by: str,
+    reason: str | None,
 ) -> None:
     with connection.transaction():
         connection.execute(

@@ -41,6 +41,7 @@ POSTGRES_UP = Gauge("burnstream_sinks_postgres_up", "0: Postgres is away, the si
 LAG = Gauge("burnstream_sinks_lag_records", "Records of usage.rated not yet applied", ["partition"])
 IS_PRICE_LEADER = Gauge("burnstream_prices_is_leader", "1: this worker publishes the prices")
 PRICE_REVISION = Gauge("burnstream_prices_published_revision", "Price revision published last")
-UNPRICED_REPLAYED = Counter(
-    "burnstream_prices_replayed_letters_total", "Letters replayed because a price covers them now"
+SELF_REPLAYED = Counter(
+    "burnstream_prices_replayed_letters_total",
+    "Letters that replayed themselves: a price covers them, and nobody decides",
 )

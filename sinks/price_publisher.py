@@ -6,6 +6,7 @@ records of an older revision only: readers keep the highest, and the leader writ
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import psycopg
@@ -19,14 +20,15 @@ from deploy.runtime.kafka import producer_options, reader_options
 from sinks import metrics
 from sinks.postgres import Connection, Remedy, connect, remedy_for
 from sinks.prices import Published, Snapshot, snapshot
+from sinks.self_replay import SelfReplay
 from sinks.settings import SinkSettings
 from sinks.statements import statement
-from sinks.unpriced_replay import UnpricedReplay
 
 log = structlog.get_logger("prices")
 
 APPLICATION_NAME = "burnstream-prices"
 ACK_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 FETCH_TIMEOUT_MS = 1_000
 RAW_REQUEST_BYTES_MAX = 2 << 20
@@ -67,15 +69,14 @@ class PricePublisher:
                 **producer_options(self._settings, "prices-leader"),
                 max_request_size=RAW_REQUEST_BYTES_MAX,
             )
-            try:
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(_stop, producer)
+                stack.push_async_callback(reader.stop)
                 await reader.start()
                 await producer.start()
                 metrics.IS_PRICE_LEADER.set(1)
                 log.info("Publishing prices", topic=self._log_of.topic)
                 await self._lead(connection, reader, producer)
-            finally:
-                await reader.stop()
-                await producer.stop()
 
     async def _lead(
         self, connection: Connection, reader: AIOKafkaConsumer, producer: AIOKafkaProducer
@@ -84,11 +85,11 @@ class PricePublisher:
         reader.assign([self._log_of])
         start = (await reader.beginning_offsets([self._log_of]))[self._log_of]
         reader.seek(self._log_of, start)
-        replay = UnpricedReplay(
+        replay = SelfReplay(
             connection,
             producer,
             self._settings.topics.raw,
-            self._settings.unpriced_replays_per_round,
+            self._settings.self_replays_per_round,
         )
         await self._follow(reader, published)
         current: Snapshot | None = None
@@ -147,6 +148,18 @@ class PricePublisher:
         notified = connection.notifies(timeout=self._settings.price_poll_seconds, stop_after=1)
         async for _ in notified:
             pass
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Stop a producer; drop what it still holds when Kafka does not take it in time."""
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+            await producer.stop()
+    except TimeoutError:
+        log.warning("Records of the price publisher dropped: Kafka does not take them")
+        # stop() waits for its records without end; these are the two parts it would close then.
+        await producer._sender.close()  # noqa: SLF001
+        await producer.client.close()
 
 
 async def read_snapshot(connection: Connection) -> Snapshot:

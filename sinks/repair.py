@@ -173,7 +173,7 @@ async def repair(
         reason=reason,
         decided_by=by,
     )
-    first, marker = await _append(settings, state.unreachable, batch, ahead)
+    first, marker = await _append(settings, state, batch, ahead)
     # A sink that stopped reads on from here; so does one whose rated log was made again.
     resume = first if state.is_refused else marker
     with connection.transaction():
@@ -188,23 +188,29 @@ async def repair(
 
 async def _append(
     settings: RuntimeSettings,
-    before: Sequence[RatedRecord],
+    state: PartitionState,
     batch: RatedBatch,
     after: Sequence[RatedRecord],
 ) -> tuple[int, int]:
     """Append records again around the marker; return the offset of the first, and the marker's."""
+    before, rated_end = state.unreachable, state.rated_end
     fold = Fold(batch.kind, batch.first_offset, batch.next_offset, [], array("q"), b"")
     headers = [FORMAT_HEADER, (FOLD_HEADER, pack_fold(fold))]
     target = (settings.topics.rated, batch.partition)
     producer = AIOKafkaProducer(
         **producer_options(settings, "repair"), max_request_size=2 * RATED_MESSAGE_BYTES_MAX
     )
+
+    async def send(value: bytes, headers: list[tuple[str, bytes]]) -> int:
+        offset = await _send(producer, target, value, headers)
+        return offset if offset >= 0 else await _look_for(settings, target, rated_end, value)
+
     await producer.start()
     try:
-        offsets = [await _send(producer, target, *_again(one)) for one in before]
-        marker = await _send(producer, target, encode_batch(batch), headers)
+        offsets = [await send(*_again(one)) for one in before]
+        marker = await send(encode_batch(batch), headers)
         for one in after:
-            await _send(producer, target, *_again(one))
+            await send(*_again(one))
     finally:
         await producer.stop()
     return min([*offsets, marker]), marker
@@ -220,10 +226,39 @@ async def _send(
     value: bytes,
     headers: list[tuple[str, bytes]],
 ) -> int:
+    """Return the offset; -1 when the broker had the record already and does not know where."""
     topic, partition = target
     sending = await producer.send(topic, value=value, partition=partition, headers=headers)
     record = await asyncio.wait_for(asyncio.shield(sending), ACK_TIMEOUT_SECONDS)
     return int(record.offset)
+
+
+async def _look_for(
+    settings: RuntimeSettings, target: tuple[str, int], first_offset: int, value: bytes
+) -> int:
+    """Return where a record stands that was acknowledged without its offset, at or after another.
+
+    Raises RepairError when it is not there.
+    """
+    log = TopicPartition(*target)
+    reader = AIOKafkaConsumer(**reader_options(settings, "repair"))
+    await reader.start()
+    try:
+        end = (await reader.end_offsets([log]))[log]
+        reader.assign([log])
+        reader.seek(log, first_offset)
+        offset: int | None = None
+        while await reader.position(log) < end:
+            for record in (await reader.getmany(timeout_ms=FETCH_TIMEOUT_MS)).get(log, ()):
+                offset = record.offset if record.value == value else offset
+    finally:
+        await reader.stop()
+    if offset is None:
+        raise RepairError(
+            f"Kafka acknowledged a record of {log.topic}, partition {log.partition}, that is not in"
+            f" the log from {first_offset} on: look at the brokers, then decide again"
+        )
+    return offset
 
 
 async def read_state(

@@ -18,10 +18,10 @@ def report(work: Work, seconds: float) -> None:
     """
     counts = {
         "charged": len(work.charges),
-        "duplicate": sum(len(applied.duplicates) for applied in work.applied),
+        "duplicate": sum(applied.repeated for applied in work.applied),
         "conflict": sum(applied.conflicts for applied in work.applied),
         "dead-letter": sum(len(applied.letters) for applied in work.applied),
-        "refused": sum(applied.refused for applied in work.applied),
+        "refused": sum(applied.set_aside for applied in work.applied),
     }
     metrics.TRANSACTIONS.inc()
     metrics.TRANSACTION_EVENTS.observe(sum(counts.values()))

@@ -28,7 +28,7 @@ FETCH_TIMEOUT_MS = 1_000
 class ResumePoint:
     """Answers where to go on; waits for Postgres and Kafka as long as it takes."""
 
-    def __init__(self, settings: SinkSettings, resumed: Callable[[int, int], None]) -> None:
+    def __init__(self, settings: SinkSettings, resumed: Callable[[int, int, int], None]) -> None:
         self._settings = settings
         self._resumed = resumed
 
@@ -40,7 +40,7 @@ class ResumePoint:
         """
         while True:
             try:
-                offset = await self._find(partition)
+                offset, reached = await self._find(partition)
             except (psycopg.Error, KafkaError, OSError, TimeoutError) as error:
                 if isinstance(error, psycopg.Error) and remedy_for(error) is Remedy.STOP:
                     raise
@@ -49,10 +49,11 @@ class ResumePoint:
                 log.warning("Cannot resume yet, waiting", partition=partition, reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self._resumed(partition, offset)
+            self._resumed(partition, offset, reached.rated_offset)
             return offset
 
-    async def _find(self, partition: int) -> int:
+    async def _find(self, partition: int) -> tuple[int, Reached]:
+        """Return the offset to read next, and what the ledger has reached: perhaps less."""
         topics = self._settings.topics
         async with await connect(self._settings.database_url) as connection:
             found = await read_offsets(connection, topics.raw, [partition])
@@ -67,7 +68,7 @@ class ResumePoint:
         reader = AIOKafkaConsumer(**reader_options(self._settings, "sinks-resume"))
         try:
             await reader.start()
-            return await self._check(reader, reached)
+            return await self._check(reader, reached), reached
         finally:
             await reader.stop()
 

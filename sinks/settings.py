@@ -19,6 +19,6 @@ class SinkSettings(RuntimeSettings):
     price_poll_seconds: float = Field(
         2.0, gt=0, le=60, description="how often prices are looked at when no notification came"
     )
-    unpriced_replays_per_round: int = Field(
-        200, ge=0, description="letters without a price that one look replays; 0: none"
+    self_replays_per_round: int = Field(
+        200, ge=0, description="letters that one look replays by itself; 0: none"
     )

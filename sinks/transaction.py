@@ -6,26 +6,32 @@ CreditTransaction.
 
 import os
 import time
-from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import orjson
 import psycopg
 from psycopg.errors import SerializationFailure, UniqueViolation
 
 from schemas.dead_letter import Position, Reason
-from schemas.rated import DeadLetterEntry, DuplicateEntry
+from schemas.events import UsageEvent
 from sinks import copy_rows
 from sinks.batch import Applied, Charge, Clipped, RatedRecord, Reached, clip
+from sinks.outcome_rows import (
+    Repeat,
+    Row,
+    batch_row,
+    duplicate_row,
+    duplicates_of,
+    letter_row,
+    refusal_row,
+)
 from sinks.postgres import Connection, copy_bytes, copy_values, is_about_data
 from sinks.statements import statement
 from sinks.wallets import Account, Debit, Wallet, burn, choose_wallet, wallets_by_scope
 
 CONFLICT_ROUNDS_MAX = 20
-MESSAGE_LENGTH_MAX = 2_000
 
 Pair = tuple[Charge, Applied]
 Parameters = Mapping[str, Any]
@@ -66,12 +72,11 @@ class Work:
     left_out: list[int] = field(default_factory=list)  # partitions whose rows others hold
     clipped: list[Clipped] = field(default_factory=list)
     charges: list[Pair] = field(default_factory=list)  # in (partition, offset, index) order
-    conflicts: list[Pair] = field(default_factory=list)
+    repeats: list[Repeat] = field(default_factory=list)  # said to be duplicates, by whomever
     accounts: dict[str, Account] = field(default_factory=dict)
     debits: list[Debit] = field(default_factory=list)
     debited: list[Pair] = field(default_factory=list)  # the charge of each debit
-    letter_rows: list[Sequence[Any]] = field(default_factory=list)
-    duplicate_rows: list[Sequence[Any]] = field(default_factory=list)
+    letter_rows: list[Row] = field(default_factory=list)
     on_committed: Callable[["Work"], None] = _nothing
 
     @property
@@ -118,8 +123,8 @@ async def clip_records(work: Work) -> None:
     work.clipped = [clip(reached, work.records[one]) for one, reached in work.reached.items()]
     work.charges = [(charge, applied) for applied in work.applied for charge in applied.charges]
     for applied in work.applied:
-        work.letter_rows += [_letter_row(applied, entry) for entry in applied.letters]
-        work.duplicate_rows += [_duplicate_row(applied, entry) for entry in applied.duplicates]
+        work.letter_rows += [letter_row(applied, entry) for entry in applied.letters]
+        work.repeats += duplicates_of(applied)
 
 
 async def check_customers(work: Work) -> None:
@@ -182,16 +187,7 @@ async def _copy_halves(work: Work, pairs: list[Pair], error: psycopg.Error) -> l
 
 async def _without_conflicts(work: Work, pairs: list[Pair]) -> list[Pair]:
     """Drop the events that are charged already, or twice among these, and remember of what."""
-    events = [charge.entry["event"] for charge, _ in pairs]
-    rows = await work.fetch(
-        "find_charged",
-        {
-            "customers": [event["customer_id"] for event in events],
-            "ids": [event["event_id"] for event in events],
-            "keys": [event.get("idempotency_key") for event in events],
-        },
-    )
-    charged = {number: (partition, offset, index) for number, partition, offset, index in rows}
+    charged = await _find_charged(work, [charge.entry["event"] for charge, _ in pairs])
     here: dict[tuple[str, str, str], tuple[int, int, int]] = {}
     kept = []
     for number, pair in enumerate(pairs, start=1):
@@ -203,12 +199,28 @@ async def _without_conflicts(work: Work, pairs: list[Pair]) -> list[Pair]:
             (here[identity] for identity in identities if identity in here), None
         )
         if original is not None:
-            _conflict(work, pair, original)
+            pair[1].conflicts += 1
+            work.repeats.append(Repeat(pair[1], entry, original, "conflict"))
             continue
         position = (pair[1].partition, entry["offset"], entry["index"])
         here |= dict.fromkeys(identities, position)
         kept.append(pair)
     return kept
+
+
+async def _find_charged(
+    work: Work, events: Sequence[UsageEvent]
+) -> dict[int, tuple[int, int, int]]:
+    """Return where the charged event stands that shares an identity, by the number (from 1)."""
+    rows = await work.fetch(
+        "find_charged",
+        {
+            "customers": [event["customer_id"] for event in events],
+            "ids": [event["event_id"] for event in events],
+            "keys": [event.get("idempotency_key") for event in events],
+        },
+    )
+    return {number: (partition, offset, index) for number, partition, offset, index in rows}
 
 
 async def lock_wallets(work: Work) -> None:
@@ -307,6 +319,32 @@ async def update_wallets(work: Work) -> None:
         )
 
 
+async def verify_duplicates(work: Work) -> None:
+    """Believe in no duplicate whose id or key is not charged: it becomes a dead letter.
+
+    What it was called a duplicate of may itself have been a conflict, or refused. Everything that
+    this transaction charges is written by now; where another sink charges an identity of it at this
+    moment, the letter's replay is a conflict, which costs no more than the way.
+    """
+    if not work.repeats:
+        return
+    charged = await _find_charged(work, [repeat.event for repeat in work.repeats])
+    proven = []
+    for number, repeat in enumerate(work.repeats, start=1):
+        if number in charged:
+            proven.append(repeat)
+            continue
+        applied = repeat.applied
+        if repeat.found_by == "conflict":
+            applied.conflicts -= 1
+            applied.refused += 1
+        else:
+            applied.unproven += 1
+        reason = Reason.ORIGINAL_NOT_CHARGED
+        work.letter_rows.append(refusal_row(applied, repeat.entry, reason, repeat.complaint))
+    work.repeats = proven
+
+
 async def copy_letters(work: Work) -> None:
     """Write dead letters and duplicates; close the letters whose replay needs nothing more."""
     connection = work.connection
@@ -317,23 +355,42 @@ async def copy_letters(work: Work) -> None:
         connection,
         copy_rows.COPY_DUPLICATE_EVENTS,
         copy_rows.DUPLICATE_EVENT_TYPES,
-        work.duplicate_rows,
+        [duplicate_row(repeat) for repeat in work.repeats],
     )
+    await _close_letters(work)
+
+
+async def _close_letters(work: Work) -> None:
+    """Close letters of the customers whose events were charged; anybody may name any letter."""
+    replays = [
+        (charge.entry["event"]["customer_id"], charge.entry.get("replay_of"))
+        for charge, _ in work.charges
+    ]
+    replays += [(repeat.event["customer_id"], repeat.replay_of) for repeat in work.repeats]
     closed = [
-        Position.parse(charge.entry["replay_of"])
-        for charge, _ in (*work.charges, *work.conflicts)
-        if "replay_of" in charge.entry
+        (customer, position)
+        for customer, replay_of in replays
+        if replay_of is not None and (position := _position(replay_of)) is not None
     ]
     if closed:
-        await connection.execute(
+        await work.connection.execute(
             statement("close_letters"),
             {
-                "partitions": [position.partition for position in closed],
-                "epochs": [position.epoch for position in closed],
-                "offsets": [position.offset for position in closed],
-                "indexes": [position.index for position in closed],
+                "customers": [customer for customer, _ in closed],
+                "partitions": [position.partition for _, position in closed],
+                "epochs": [position.epoch for _, position in closed],
+                "offsets": [position.offset for _, position in closed],
+                "indexes": [position.index for _, position in closed],
             },
         )
+
+
+def _position(replay_of: str) -> Position | None:
+    """Read what a producer of Kafka wrote into its header: it may be anything."""
+    try:
+        return Position.parse(replay_of)
+    except ValueError:
+        return None
 
 
 async def copy_batches(work: Work) -> None:
@@ -342,7 +399,7 @@ async def copy_batches(work: Work) -> None:
         work.connection,
         copy_rows.COPY_RATED_BATCHES,
         copy_rows.RATED_BATCH_TYPES,
-        [_batch_row(work.topic, applied) for applied in work.applied],
+        [batch_row(work.topic, applied) for applied in work.applied],
     )
 
 
@@ -370,108 +427,8 @@ async def commit(work: Work) -> None:
     await work.connection.execute(b"COMMIT")
 
 
-def _conflict(work: Work, pair: Pair, original: tuple[int, int, int]) -> None:
-    charge, applied = pair
-    event = charge.entry["event"]
-    applied.conflicts += 1
-    work.conflicts.append(pair)
-    work.duplicate_rows.append(
-        (
-            applied.partition,
-            applied.epoch,
-            charge.entry["offset"],
-            charge.entry["index"],
-            event["customer_id"],
-            UUID(event["event_id"]),
-            event.get("idempotency_key"),
-            *original,
-            "conflict",
-            charge.entry.get("replay_of"),
-        )
-    )
-
-
 def _refuse(work: Work, pair: Pair, reason: Reason, message: str) -> None:
-    """Make a dead letter of a charged event; its bytes are the event as it was validated."""
+    """Make a dead letter of a charged event."""
     charge, applied = pair
-    event: Any = charge.entry["event"]
     applied.refused += 1
-    work.letter_rows.append(
-        (
-            applied.partition,
-            applied.epoch,
-            charge.entry["offset"],
-            charge.entry["index"],
-            *(_clean(event.get(name)) for name in _LETTER_FIELDS),
-            reason,
-            message[:MESSAGE_LENGTH_MAX],
-            orjson.dumps(event),
-            event["customer_id"].encode(),
-            charge.entry.get("replay_of"),
-            "sinks",
-        )
-    )
-
-
-_LETTER_FIELDS = ("customer_id", "event_id", "idempotency_key", "provider", "model")
-
-
-def _letter_row(applied: Applied, entry: DeadLetterEntry) -> Sequence[Any]:
-    fields: Any = entry
-    key = entry["key"]
-    return (
-        applied.partition,
-        applied.epoch,
-        entry["offset"],
-        entry["index"],
-        *(_clean(fields[name]) for name in _LETTER_FIELDS),
-        entry["reason"],
-        _clean(entry["message"][:MESSAGE_LENGTH_MAX]),
-        b64decode(entry["payload"]),
-        None if key is None else b64decode(key),
-        entry.get("replay_of"),
-        "streams",
-    )
-
-
-def _clean(text: str | None) -> str | None:
-    """Postgres holds no U+0000 in text, and a letter must never be refused."""
-    return text if text is None else text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _duplicate_row(applied: Applied, entry: DuplicateEntry) -> Sequence[Any]:
-    return (
-        applied.partition,
-        applied.epoch,
-        entry["offset"],
-        entry["index"],
-        entry["customer_id"],
-        UUID(entry["event_id"]),
-        entry["idempotency_key"],
-        applied.partition,
-        entry["of_offset"],
-        entry["of_index"],
-        "seen",
-        None,
-    )
-
-
-def _batch_row(topic: str, applied: Applied) -> Sequence[Any]:
-    batch = applied.record.batch
-    return (
-        topic,
-        applied.partition,
-        applied.epoch,
-        applied.first_offset,
-        applied.next_offset,
-        applied.record.rated_offset,
-        batch.kind,
-        applied.charged,
-        len(applied.duplicates),
-        applied.conflicts,
-        len(applied.letters),
-        applied.refused,
-        batch.price_revision,
-        batch.reason,
-        batch.decided_by,
-    )
+    work.letter_rows.append(refusal_row(applied, charge.entry, reason, message))

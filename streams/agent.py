@@ -18,16 +18,17 @@ import structlog
 
 from deploy.runtime import exit as process_exit
 from deploy.runtime.runs import Run, RunsApp
-from schemas.rated import Cover, Fold, Kind, RatedBatch, Total
+from schemas.rated import Cover, Fold, Kind, RatedBatch, Total, encode_batch
 from streams.breaker import Breaker
 from streams.decode import DecodedRecord, decode_record, parts
 from streams.dedupe import Judged, judge
 from streams.errors import LogsDisagreeError
-from streams.guard import LOG_APPEND_TIME, Admitted, Guard
+from streams.guard import Admitted, Guard
+from streams.log_reader import LOG_APPEND_TIME
 from streams.metrics import Metrics
 from streams.price import Verdicts, settle
 from streams.price_book import PriceTable, QuarantineTable
-from streams.producer import RatedProducer
+from streams.producer import RatedProducer, headers_of
 from streams.recovery import Recovery
 from streams.seen import SeenPartition, SeenTable
 from streams.settings import StreamsSettings
@@ -95,6 +96,7 @@ class StreamsAgent:
         )
         self._queues: dict[int, asyncio.Queue[Run]] = {}
         self._workers: set[asyncio.Task[None]] = set()
+        self._held: set[int] = set()  # partitions that stand still for too many dead letters
         # The order is the guarantee. Tests wrap `run_step`.
         self.steps: tuple[Step, ...] = (
             self.dedupe,
@@ -144,9 +146,14 @@ class StreamsAgent:
         """Return the offset of the record that cannot be rated even by itself."""
         for record in run.records:
             try:
-                [decoded] = self._decode(run.partition, Admitted(record.offset, [record]))
-                judged = judge([decoded], self._seen(run.partition))
-                settle([decoded], judged, self._uses.prices.book, self._uses.settings.window_ms)
+                decoded = self._decode(run.partition, Admitted(record.offset, [record]))
+                part = Part(run, record.offset, decoded, time.monotonic())
+                part.judged = judge(decoded, self._seen(run.partition))
+                self._settle(part)
+                _sum_up(part)
+                batch, fold = _batch_of(part), _fold_of(part)
+                encode_batch(batch)
+                headers_of(batch, fold)
             except Exception:
                 log.exception("This record", partition=run.partition, offset=record.offset)
                 return int(record.offset)
@@ -220,24 +227,30 @@ class StreamsAgent:
 
     async def price(self, part: Part) -> None:
         """Give each event its verdict; stand still while too many would be dead letters."""
-        while True:
-            book = self._uses.prices.book
-            part.verdicts = settle(part.records, part.judged, book, self._uses.settings.window_ms)
-            part.price_revision = book.revision
-            events = len(part.verdicts.entries)
-            letters = part.verdicts.letter_count - part.verdicts.replayed_letters
-            now = time.monotonic()
-            if self._breaker.admits(now, events, letters):
-                self._breaker.count(now, events, letters)
-                self._uses.metrics.stopped.set(0)
-                return
-            await self._hold(part)
-            if not part.run.is_current:
-                part.is_void = True
-                return
+        try:
+            while True:
+                self._settle(part)
+                events, letters = len(part.verdicts.entries), part.verdicts.letters_by_customer
+                now = time.monotonic()
+                if self._breaker.admits(now, events, letters):
+                    self._breaker.count(now, events, letters)
+                    return
+                self._held.add(part.partition)
+                self._uses.metrics.stopped.set(1)
+                await self._hold(part)
+                if not part.run.is_current:
+                    part.is_void = True
+                    return
+        finally:
+            self._held.discard(part.partition)
+            self._uses.metrics.stopped.set(1 if self._held else 0)
+
+    def _settle(self, part: Part) -> None:
+        book = self._uses.prices.book
+        part.verdicts = settle(part.records, part.judged, book, self._uses.settings.window_ms)
+        part.price_revision = book.revision
 
     async def _hold(self, part: Part) -> None:
-        self._uses.metrics.stopped.set(1)
         settings = self._uses.settings
         log.error(
             "Too many dead letters: the stage stands still and tries again. If they are right, "
@@ -245,6 +258,7 @@ class StreamsAgent:
             partition=part.partition,
             offset=part.first_offset,
             reasons={str(reason): n for reason, n in part.verdicts.letters.items()},
+            customers=len(part.verdicts.letters_by_customer),
             price_revision=part.price_revision,
             dead_letter_share_max=settings.dead_letter_share_max,
             dead_letter_count_min=settings.dead_letter_count_min,
@@ -255,30 +269,12 @@ class StreamsAgent:
 
     async def total(self, part: Part) -> None:
         """Sum up what customers are charged, per hour."""
-        part.broker_times = _run_length(part.records)
-        part.totals = count(part.verdicts.entries, part.broker_times)
+        _sum_up(part)
 
     async def emit(self, part: Part) -> None:
         """Write the rated batch and wait until Kafka has it."""
-        verdicts = part.verdicts
-        batch = RatedBatch(
-            partition=part.partition,
-            first_offset=part.first_offset,
-            next_offset=part.next_offset,
-            price_revision=part.price_revision,
-            broker_times=part.broker_times,
-            events=verdicts.entries,
-            totals=part.totals,
-        )
-        part.fold = Fold(
-            Kind.RATED,
-            part.first_offset,
-            part.next_offset,
-            part.broker_times,
-            array("q", verdicts.positions),
-            b"".join(verdicts.identities),
-        )
-        part.rated_offset = await self._uses.producer.send(batch, part.fold)
+        part.fold = _fold_of(part)
+        part.rated_offset = await self._uses.producer.send(_batch_of(part), part.fold)
 
     async def remember(self, part: Part) -> None:
         """Take what was written into `seen`; when somebody else wrote, too, fold the log again."""
@@ -324,6 +320,34 @@ class StreamsAgent:
             duplicates=verdicts.duplicates,
             dead_letters=verdicts.letter_count,
         )
+
+
+def _sum_up(part: Part) -> None:
+    part.broker_times = _run_length(part.records)
+    part.totals = count(part.verdicts.entries, part.broker_times)
+
+
+def _batch_of(part: Part) -> RatedBatch:
+    return RatedBatch(
+        partition=part.partition,
+        first_offset=part.first_offset,
+        next_offset=part.next_offset,
+        price_revision=part.price_revision,
+        broker_times=part.broker_times,
+        events=part.verdicts.entries,
+        totals=part.totals,
+    )
+
+
+def _fold_of(part: Part) -> Fold:
+    return Fold(
+        Kind.RATED,
+        part.first_offset,
+        part.next_offset,
+        part.broker_times,
+        array("q", part.verdicts.positions),
+        b"".join(part.verdicts.identities),
+    )
 
 
 def _run_length(records: Sequence[Any]) -> list[tuple[int, int]]:

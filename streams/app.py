@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from deploy.runtime import exit as process_exit
 from deploy.runtime.kafka import client_options, producer_options, reader_options
 from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
-from deploy.runtime.serve import serve
+from deploy.runtime.serve import close_in_time, is_done_before, serve, stop_event
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
 from streams.agent import Parts, StreamsAgent
 from streams.burns import Burns
@@ -43,7 +43,7 @@ class StreamsWorker:
         self._metrics = metrics or Metrics()
         topics = settings.topics
         options = reader_options(settings, CLIENT_ID)
-        reader = LogReader(options, client_options(settings, CLIENT_ID))
+        reader = LogReader(options)
         self._prices = PriceTable()
         self._quarantine = QuarantineTable()
         self._price_follower = TopicFollower(topics.prices, options, self._take_price)
@@ -117,6 +117,14 @@ class StreamsWorker:
 
     async def run(self, stopping: asyncio.Event | None = None) -> None:
         """Run until SIGTERM, SIGINT or `stopping`."""
+        grace_seconds = self._settings.shutdown_grace_seconds
+        with stop_event(stopping) as stop:
+            if await is_done_before(stop, self._begin()):
+                await serve(self.app, grace_seconds=grace_seconds, stopping=stop, close=self._close)
+            else:
+                await close_in_time(grace_seconds, self._close)
+
+    async def _begin(self) -> None:
         await _start_producer(self._rated_producer)
         await _start_producer(self._burns_producer)
         # Every price and every quarantined position is known before the first event.
@@ -131,16 +139,10 @@ class StreamsWorker:
         self._keep_doing(self._quarantine_follower.follow_for_ever())
         self._keep_doing(self._burns.publish_for_ever())
         self._keep_doing(self._measure_for_ever())
-        try:
-            await serve(
-                self.app, grace_seconds=self._settings.shutdown_grace_seconds, stopping=stopping
-            )
-        finally:
-            await self._close()
 
     async def _wait_for_prices(self) -> None:
         """Give the publisher of a new installation its time; then go on without prices."""
-        if self._prices.book.revision > 0:
+        if self._prices.is_published:
             return
         log.warning("Waiting for the price list", topic=self._settings.topics.prices)
         try:

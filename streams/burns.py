@@ -5,6 +5,7 @@ it was written; the highest one left by compaction is where the next owner folds
 """
 
 import asyncio
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -140,21 +141,21 @@ def _read_key(key: bytes) -> BurnKey:
 
 
 def _write_value(burn: Burn) -> bytes:
-    return orjson.dumps(
-        {
-            "credits": burn.credits,
-            "cost_usd": cost_text(burn.cost_attodollars),
-            "events": burn.events,
-            "position": burn.position,
-            "rated_offset": burn.rated_offset,
-        }
-    )
+    # Sums have no bound: orjson refuses an integer above 64 bits, and reads one as a float.
+    value = {
+        "credits": burn.credits,
+        "cost_usd": cost_text(burn.cost_attodollars),
+        "events": burn.events,
+        "position": burn.position,
+        "rated_offset": burn.rated_offset,
+    }
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _read_value(value: bytes | None) -> Burn | None:
     if value is None:
         return None
-    found = orjson.loads(value)
+    found = json.loads(value)
     return Burn(
         found["credits"],
         attodollars_from_text(found["cost_usd"]),

@@ -12,14 +12,13 @@ from typing import Any
 import structlog
 
 from streams.errors import RecordTimeError
-from streams.log_reader import LogReader
+from streams.log_reader import LOG_APPEND_TIME, LogReader
 from streams.metrics import Metrics
 from streams.price_book import QuarantineTable
 from streams.recovery import Recovery
 
 log = structlog.get_logger("guard")
 
-LOG_APPEND_TIME = 1
 LOOK_SECONDS = 10.0
 
 

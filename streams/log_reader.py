@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import TopicPartition
 
+# What aiokafka says of a record whose time is the broker's.
+LOG_APPEND_TIME = 1
 # A stretch that stands still so long is given up: to end it early would pass for its end.
 STANDSTILL_SECONDS = 30.0
 
@@ -17,11 +18,8 @@ STANDSTILL_SECONDS = 30.0
 class LogReader:
     """Opens a short-lived consumer per question; questions come at assignments and at jumps."""
 
-    def __init__(
-        self, reader_options: Mapping[str, Any], client_options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, reader_options: Mapping[str, Any]) -> None:
         self._reader_options = reader_options
-        self._client_options = client_options
 
     @asynccontextmanager
     async def open(self, topic: str, partition: int) -> AsyncIterator[tuple[Any, TopicPartition]]:
@@ -78,15 +76,3 @@ class LogReader:
                     raise KafkaTimeoutError(f"{tp} stands still at {position}, before {end}")
                 yield [record for record in records if record.offset < end]
                 await asyncio.sleep(0)
-
-    async def committed(self, group: str, topic: str, partition: int) -> int | None:
-        """Return the offset that a group committed, None if none. A hint, never the truth."""
-        admin = AIOKafkaAdminClient(**self._client_options)
-        await admin.start()
-        try:
-            tp = TopicPartition(topic, partition)
-            found = await admin.list_consumer_group_offsets(group, partitions=[tp])
-        finally:
-            await admin.close()
-        offset = found[tp].offset
-        return offset if offset >= 0 else None

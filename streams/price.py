@@ -2,6 +2,7 @@
 
 from array import array
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,8 @@ class Verdicts:
     charged: int = 0
     duplicates: int = 0
     letters: dict[Reason, int] = field(default_factory=dict)
-    replayed_letters: int = 0  # of `letters`: replays that failed again
+    # Of `letters`, less replays that failed again; None: nobody can read whose it is.
+    letters_by_customer: Counter[str | None] = field(default_factory=Counter)
 
     @property
     def letter_count(self) -> int:
@@ -140,6 +142,7 @@ def _add_letter(verdicts: Verdicts, record: DecodedRecord, index: int, letter: L
     }
     if record.replay_of is not None:
         entry["replay_of"] = record.replay_of
-        verdicts.replayed_letters += 1
+    else:
+        verdicts.letters_by_customer[entry["customer_id"]] += 1
     verdicts.entries.append(entry)
     verdicts.letters[letter.reason] = verdicts.letters.get(letter.reason, 0) + 1

@@ -37,6 +37,7 @@ class PriceTable:
         self.book = PriceBook(0)
         self._rows: dict[str, tuple[int, Price | BurnTable | None]] = {}
         self._revision = 0
+        self.is_published = False  # a revision was read: it may be 0, of an empty list
 
     def apply(self, key: bytes | None, value: bytes | None) -> bool:
         """Take one record; return whether it was the revision that ends a publication."""
@@ -47,6 +48,7 @@ class PriceTable:
         revision = int(found["revision"])
         if name == REVISION_KEY:
             self._revision = max(self._revision, revision)
+            self.is_published = True
             return True
         known = self._rows.get(name)
         if known is None or revision >= known[0]:
@@ -130,6 +132,9 @@ class TopicFollower:
                 await consumer.stop()
                 log.warning("Waiting for Kafka", topic=self._tp.topic, error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
+            except BaseException:  # asked to stop
+                await consumer.stop()
+                raise
             else:
                 self._consumer = consumer
                 return

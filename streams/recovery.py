@@ -18,8 +18,9 @@ from schemas.rated import TOTALS_HEADER, Cover, Fold, Kind, Total, decode_batch
 from schemas.topics import Topics
 from streams.burns import Burns
 from streams.errors import LogEndsBelowError, LogMadeAgainError, LogStartsAboveError
-from streams.log_reader import LogReader
+from streams.log_reader import LOG_APPEND_TIME, LogReader
 from streams.metrics import Metrics
+from streams.rated_fold import BegunTooLateError
 from streams.seen import CLOCK_SLACK_MS, SeenPartition, SeenTable, clip_times, fold_of
 from streams.totals import count
 
@@ -113,16 +114,31 @@ class Recovery:
         )
 
     async def _fold(self, partition: int, begin: int, end: int, *, is_fresh: bool) -> int:
-        if is_fresh:
-            self.forget(partition)
-            state = self._table.partition(partition)
-            await self._burns.load(partition)
-            start = await self._start(partition, begin, end)
-            if start.is_log_start:
-                state.fold.start_at(0)
-        else:
-            state = self._table.partition(partition)
-            start = Start(state.rated_offset, 0, is_log_start=False)
+        whole = Start(begin, 0, is_log_start=True)
+        try:
+            if not is_fresh:
+                at = self._table.partition(partition).rated_offset
+                return await self._fold_from(partition, Start(at, 0, is_log_start=False), end)
+            await self._begin(partition)
+            return await self._fold_from(partition, await self._start(partition, begin, end), end)
+        except BegunTooLateError as error:
+            log.warning("Folding the whole log", partition=partition, reason=str(error))
+            await self._begin(partition)
+            return await self._fold_from(partition, whole, end)
+
+    async def _begin(self, partition: int) -> None:
+        self.forget(partition)
+        await self._burns.load(partition)
+
+    async def _fold_from(self, partition: int, start: Start, end: int) -> int:
+        state = self._table.partition(partition)
+        if start.is_log_start:
+            # A log that lost nothing to retention may have lost its end, and been written to again:
+            # then what the raw log holds below its first batch was not rated.
+            at_most = None
+            if start.offset == 0:
+                at_most, _ = await self._reader.bounds(self._topics.raw, partition)
+            state.fold.start_with_log(at_most)
         folded = 0
         async for records in self._reader.stretch(self._topics.rated, partition, start.offset, end):
             for record in records:
@@ -133,22 +149,19 @@ class Recovery:
         state.fold.settle()
         state.rated_offset = max(state.rated_offset, end)
         if not state.fold.is_known:
-            # Nothing was rated for longer than rated batches are kept.
-            committed = await self._reader.committed(
-                self._topics.streams_group, self._topics.raw, partition
-            )
-            state.fold.start_at(committed or 0)
+            # Nothing was rated, or nothing for longer than rated batches are kept. What the raw log
+            # still holds is rated again: sinks clip what they have, and name what they lack.
+            first, _ = await self._reader.bounds(self._topics.raw, partition)
+            state.fold.start_at(first)
         return folded
 
     async def _start(self, partition: int, begin: int, end: int) -> Start:
         """Begin a window before the last rated record: no later one can need what is older."""
-        if end == 0:
-            return Start(0, 0, is_log_start=True)
         last = None
         if end > begin:
             last = await self._reader.first_at(self._topics.rated, partition, end - 1, LOOK_SECONDS)
         if last is None:
-            return Start(begin, 0, is_log_start=begin == 0)
+            return Start(begin, 0, is_log_start=True)
         times = fold_of(last.headers).broker_times
         last_ms = times[-1][1] if times else last.timestamp
         strict_from_ms = last_ms - self._window_ms
@@ -158,7 +171,7 @@ class Recovery:
         # One batch earlier: it tells where the others must begin, should the first be ahead.
         before = begin if offset is None else offset - 1
         start = max(begin, min(before, self._burns.folded_to(partition)))
-        return Start(start, strict_from_ms, is_log_start=start == 0)
+        return Start(start, strict_from_ms, is_log_start=start == begin)
 
     def apply_record(self, partition: int, state: SeenPartition, record: Any) -> None:
         """Fold one record of `usage.rated` into `seen` and the burns."""
@@ -197,7 +210,10 @@ class Recovery:
         record = await self._reader.first_at(
             self._topics.raw, partition, position - 1, LOOK_SECONDS
         )
-        if record is not None and record.offset == position - 1 and record.timestamp != was_ms:
+        if record is None or record.offset != position - 1:
+            return
+        # A record with its producer's time was set aside, and noted with the broker's latest.
+        if record.timestamp != was_ms and record.timestamp_type == LOG_APPEND_TIME:
             raise LogMadeAgainError(
                 self._topics.raw, partition, position - 1, record.timestamp, was_ms
             )

@@ -4,6 +4,15 @@ from pydantic import Field
 
 from deploy.runtime.settings import RuntimeSettings
 from schemas.events import TimestampPolicy
+from schemas.pricing import CREDITS_MAX
+from schemas.topics import EVENTS_PER_RECORD_MAX
+
+BATCH_EVENTS_MAX = 5_000
+# The totals of a rated batch are written as 64-bit integers, and its events are at most as many as
+# this, or those of one record.
+BATCH_EVENTS_LIMIT = (2**63 - 1) // CREDITS_MAX
+if max(BATCH_EVENTS_MAX, EVENTS_PER_RECORD_MAX) > BATCH_EVENTS_LIMIT:
+    raise AssertionError("the totals of a rated batch may not fit in 64 bits")
 
 
 class StreamsSettings(RuntimeSettings):
@@ -15,7 +24,9 @@ class StreamsSettings(RuntimeSettings):
     timestamp_future_seconds_max: int = Field(
         86_400, ge=0, description="how far ahead an event's own time may be; 0: no limit"
     )
-    batch_events_max: int = Field(5_000, ge=1, description="events of a rated batch")
+    batch_events_max: int = Field(
+        BATCH_EVENTS_MAX, ge=1, le=BATCH_EVENTS_LIMIT, description="events of a rated batch"
+    )
     batch_bytes_max: int = Field(1 << 20, ge=1 << 10, description="size of a rated batch, about")
     send_timeout_seconds: float = Field(
         30.0, gt=0, description="for Kafka to acknowledge a rated batch; then the worker restarts"
@@ -24,10 +35,17 @@ class StreamsSettings(RuntimeSettings):
         60.0, gt=0, description="for reading to come back to the expected offset; then restart"
     )
     dead_letter_share_max: float = Field(
-        0.5, gt=0, le=1, description="share of dead letters in a minute that stops the stage"
+        0.5,
+        gt=0,
+        le=1,
+        description="share of dead letters in a minute, of three customers or more, that holds"
+        " the stage",
     )
     dead_letter_count_min: int = Field(
-        1_000, ge=1, description="fewer dead letters than this in a minute never stop the stage"
+        1_000,
+        ge=1,
+        description="fewer dead letters than this in a minute never hold the stage; one"
+        " customer's count for half of it at most",
     )
     prices_wait_seconds: float = Field(
         30.0, ge=0, description="for a first price list at the start; then events go unpriced"

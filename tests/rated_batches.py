@@ -62,15 +62,13 @@ def charged(
     return entry
 
 
-def duplicate(offset: int, of_offset: int, *, of_event: str) -> DuplicateEntry:
-    """Return the entry of an event that `seen` knew."""
+def duplicate(offset: int, of_offset: int, *, of_event: str, **fields: Any) -> DuplicateEntry:
+    """Return the entry of an event that `seen` knew; `fields` are the event's own."""
     return {
         "offset": offset,
         "index": 0,
         "verdict": "duplicate",
-        "customer_id": CUSTOMER,
-        "event_id": of_event,
-        "idempotency_key": None,
+        "event": charged(offset, event_id=of_event, **fields)["event"],
         "of_offset": of_offset,
         "of_index": 0,
     }

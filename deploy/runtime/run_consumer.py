@@ -29,10 +29,12 @@ ResumeAt = Callable[[int], Awaitable[int]]
 Process = Callable[[AsyncIterator["Run"]], Awaitable[None]]
 Forget = Callable[[int], None]
 
+RECORD_OVERHEAD_BYTES = 500
+
 
 @dataclass(frozen=True, slots=True)
 class RunsConfig:
-    """What a process that reads by runs decides; sizes in bytes of the records' values."""
+    """What a process that reads by runs decides; sizes in bytes as of `record_bytes`."""
 
     group: str
     topic: str
@@ -42,6 +44,7 @@ class RunsConfig:
     run_bytes_max: int = 256 << 10
     buffered_bytes_max: int = 2 << 20  # handed over and not yet done, per partition
     fetch_bytes_max: int = 1 << 20  # per partition; a larger record comes all the same
+    fetch_records_max: int = 5_000  # handed over at once: small ones come well compressed
     fetch_wait_milliseconds: int = 100
     session_timeout_seconds: float = 12.0
     heartbeat_interval_seconds: float = 3.0
@@ -133,12 +136,18 @@ class Run:
         self.consumer.wake()
 
 
+def record_bytes(record: Record) -> int:
+    """Return what a record takes in memory, about: also one without a value is not for nothing."""
+    size = RECORD_OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers)
+
+
 def cut(records: Sequence[Record], records_max: int, bytes_max: int) -> Iterator[list[Record]]:
     """Cut records into runs, each closed by count or by bytes; a large record is a run alone."""
     run: list[Record] = []
     size = 0
     for record in records:
-        length = len(record.value or b"")
+        length = record_bytes(record)
         if run and (len(run) >= records_max or size + length > bytes_max):
             yield run
             run, size = [], 0
@@ -175,6 +184,7 @@ class RunConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=config.fetch_bytes_max,
+            max_poll_records=config.fetch_records_max,
             # A long wait on idle partitions would hold up the fetch for a busy one.
             fetch_max_wait_ms=config.fetch_wait_milliseconds,
             session_timeout_ms=int(config.session_timeout_seconds * 1_000),
@@ -319,7 +329,7 @@ class RunConsumer(faust_aiokafka.Consumer):
         for chunk in cut(records, config.run_records_max, config.run_bytes_max):
             if not (lane.is_live and lane.session == session):
                 return
-            size = sum(len(record.value or b"") for record in chunk)
+            size = sum(map(record_bytes, chunk))
             run = Run(lane, session, chunk, size, self)
             lane.buffered_bytes += size
             await self.callback(self._run_message(lane.tp, run))

@@ -128,7 +128,7 @@ CREATE TABLE public."DeadLetter" (
     resolved_reason text,
     CONSTRAINT "DeadLetter_check" CHECK (((status = 'OPEN'::text) OR ((resolved_at IS NOT NULL) AND (resolved_by IS NOT NULL)))),
     CONSTRAINT "DeadLetter_found_by_check" CHECK ((found_by = ANY (ARRAY['streams'::text, 'sinks'::text]))),
-    CONSTRAINT "DeadLetter_reason_check" CHECK ((reason = ANY (ARRAY['NOT_JSON'::text, 'BAD_SCHEMA'::text, 'TOO_MANY_EVENTS'::text, 'UNPRICED'::text, 'TIMESTAMP_OUT_OF_RANGE'::text, 'UNKNOWN_CUSTOMER'::text, 'REFUSED_BY_DATABASE'::text, 'QUARANTINED'::text]))),
+    CONSTRAINT "DeadLetter_reason_check" CHECK ((reason = ANY (ARRAY['NOT_JSON'::text, 'BAD_SCHEMA'::text, 'TOO_MANY_EVENTS'::text, 'UNPRICED'::text, 'TIMESTAMP_OUT_OF_RANGE'::text, 'UNKNOWN_CUSTOMER'::text, 'REFUSED_BY_DATABASE'::text, 'ORIGINAL_NOT_CHARGED'::text, 'QUARANTINED'::text]))),
     CONSTRAINT "DeadLetter_replays_check" CHECK ((replays >= 0)),
     CONSTRAINT "DeadLetter_status_check" CHECK ((status = ANY (ARRAY['OPEN'::text, 'REPLAYED'::text, 'DISCARDED'::text])))
 );

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 import orjson
+import psutil
 import psycopg
 
 from deploy.local.servers import LocalServers
@@ -66,8 +67,37 @@ def rows(database_url: str) -> int:
     return int(found[0] or 0) if found else 0
 
 
-def measure(system: System, database_url: str, events: int, size: int) -> dict[str, float]:
-    """Warm up, then run; return events/s posted and committed."""
+def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
+    """Return the CPU time of each process with its children, the ones that ended included."""
+    found = {}
+    for name, process in processes.items():
+        own = process.cpu_times()
+        spent = own.user + own.system + own.children_user + own.children_system
+        for child in process.children(recursive=True):
+            times = child.cpu_times()
+            spent += times.user + times.system
+        found[name] = spent
+    return found
+
+
+def measured_processes(system: System, servers: LocalServers) -> dict[str, psutil.Process]:
+    """Return what works on an event, by name; the load generator is this process."""
+    pids = {worker.module: worker.pid for worker in system.workers}
+    for name, server in (
+        ("kafka", servers.kafka),
+        ("postgres", servers.postgres),
+        ("redis", servers.redis),
+    ):
+        pids[name] = server.pid if server else None
+    return {name: psutil.Process(pid) for name, pid in pids.items() if pid is not None}
+
+
+def measure(
+    system: System, servers: LocalServers, events: int, size: int
+) -> dict[str, float | dict[str, float]]:
+    """Warm up, then run; return events/s posted and committed, and CPU us an event by process."""
+    database_url = servers.database_url
+    processes = measured_processes(system, servers)
     keys = create_customers(database_url)
     url = f"{system.gateway_url}/v1/events/ingest"
     customers = sorted(keys)
@@ -79,17 +109,26 @@ def measure(system: System, database_url: str, events: int, size: int) -> dict[s
     counted = bodies[len(warm) :]
     asyncio.run(post_all(url, keys, warm))
     wait_until(lambda: rows(database_url) == len(warm) * size, TIMEOUT_SECONDS, "warm-up charged")
+    cpu_before = cpu_seconds(processes)
+    load_before = sum(psutil.Process().cpu_times()[:2])
     started = time.perf_counter()
     asyncio.run(post_all(url, keys, counted))
     posted = time.perf_counter()
     wait_until(lambda: rows(database_url) == len(bodies) * size, TIMEOUT_SECONDS, "all charged")
     committed = time.perf_counter()
     count = len(counted) * size
+    cpu_after = cpu_seconds(processes)
+    cpu = {
+        name: round((cpu_after[name] - before) / count * 1e6, 1)
+        for name, before in cpu_before.items()
+    }
+    cpu["load"] = round((sum(psutil.Process().cpu_times()[:2]) - load_before) / count * 1e6, 1)
     return {
         "events": count,
         "batch_size": size,
         "posted_events_per_second": round(count / (posted - started)),
         "committed_events_per_second": round(count / (committed - started)),
+        "cpu_microseconds_per_event": cpu,
     }
 
 
@@ -115,11 +154,11 @@ def main() -> None:
             system.burnstream("seed")
             with system:
                 system.start()
-                found = measure(system, servers.database_url, arguments.events, arguments.batch)
+                found = measure(system, servers, arguments.events, arguments.batch)
     if arguments.json:
         print(json.dumps(found))
     else:
-        print("  ".join(f"{name} {value:,}" for name, value in found.items()))
+        print("\n".join(f"{name:32} {value}" for name, value in found.items()))
 
 
 if __name__ == "__main__":

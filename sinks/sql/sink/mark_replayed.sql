@@ -1,4 +1,4 @@
--- The sinks may have closed the letter already: who did it first stays.
+-- The sinks may have closed the letter already: who did it first stays. Kafka does not always tell the place.
 UPDATE "DeadLetter" AS letter
 SET status = 'REPLAYED',
     replays = replays + 1,

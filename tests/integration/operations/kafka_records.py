@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
@@ -85,6 +86,19 @@ async def _consume(bootstrap: str, topic: str, partition: int) -> list[Any]:
 def consume(bootstrap: str, topic: str, partition: int) -> list[Any]:
     """All records of a partition."""
     return asyncio.run(_consume(bootstrap, topic, partition))
+
+
+def forget_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let producers be told no offset, as after a retry of what the broker had already."""
+    send = AIOKafkaProducer.send
+
+    async def send_and_forget(self: AIOKafkaProducer, *arguments: Any, **fields: Any) -> Any:
+        record = await (await send(self, *arguments, **fields))
+        forgotten: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        forgotten.set_result(record._replace(offset=-1))
+        return forgotten
+
+    monkeypatch.setattr(AIOKafkaProducer, "send", send_and_forget)
 
 
 async def _administrate(

@@ -8,7 +8,7 @@ import pytest
 from sinks.audit import audit
 from tests.integration.operations import small_ledger
 from tests.integration.operations.command_line import CommandLine
-from tests.integration.operations.kafka_records import consume
+from tests.integration.operations.kafka_records import consume, forget_offsets
 
 Connection = psycopg.Connection[Any]
 
@@ -68,6 +68,20 @@ def test_replay_twice_and_all(
     found = status(ledger, OPEN)
     assert found is not None
     assert found[:3] == ("REPLAYED", 2, "0:1")
+
+
+def test_a_place_that_kafka_does_not_say_is_not_recorded(
+    ledger: Connection, commands: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker had the record already: the letter is replayed, where is not known."""
+    commands.succeed("topics", "--partitions", "1")
+    forget_offsets(monkeypatch)
+    outcome = commands.run("dead-letters", "replay", OPEN)
+    assert outcome.stdout == f"{OPEN} replayed as a record whose place Kafka did not say\n"
+    found = status(ledger, OPEN)
+    assert found is not None
+    assert found[:3] == ("REPLAYED", 1, None)
+    assert audit(ledger).is_clean
 
 
 def test_whole_record_is_replayed_as_it_was(

@@ -6,10 +6,12 @@ import psycopg
 import pytest
 
 from schemas.rated import Kind, decode_batch
+from sinks import repair as sink_repair
 from tests.integration.operations.command_line import CommandLine
 from tests.integration.operations.kafka_records import (
     consume,
     delete_records,
+    forget_offsets,
     produce,
     produce_rated,
     rated,
@@ -133,3 +135,42 @@ def test_what_was_passed_over_follows_the_hole(
     ]
     # The state calls for nothing more.
     assert commands.run("repair", "accept-hole", "0", *DECIDE).exit_code == 1
+
+
+def test_a_place_that_kafka_does_not_say_is_looked_up(
+    commands: CommandLine,
+    connection: Connection,
+    topics: str,
+    kafka_bootstrap: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The broker had the record already: the sinks are sent to where the log has it."""
+    raw, rated_topic = topics + "usage.raw", topics + "usage.rated"
+    times = [one.timestamp for one in produce(kafka_bootstrap, raw, 0, b"old", b"old", b"new")]
+    set_offset(connection, 1, 0, time=times[0] - 1)
+    unreachable, refused = rated(1, 5, times[0] - 1), rated(0, 2, times[-1] + 10_000)
+    produce_rated(kafka_bootstrap, rated_topic, unreachable, refused)
+    forget_offsets(monkeypatch)
+    decision = commands.succeed("repair", "new-epoch", "0", *DECIDE)
+    # Not offset 0, where the same bytes stood before.
+    assert decision["rated_offset"] == 3
+    assert rated_offset(connection) == (2,)
+
+
+def test_a_record_that_is_nowhere_is_said(
+    commands: CommandLine,
+    topics: str,
+    kafka_bootstrap: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Acknowledged, yet not in the log: nothing is guessed, the sinks' position stays."""
+    produce(kafka_bootstrap, topics + "usage.raw", 0, *[b"x"] * 9)
+    delete_records(kafka_bootstrap, topics + "usage.raw", 0, 7)
+
+    async def nowhere(*_: object) -> int:
+        return -1
+
+    monkeypatch.setattr(sink_repair, "_send", nowhere)
+    outcome = commands.run("repair", "accept-hole", "0", *DECIDE)
+    assert outcome.exit_code == 1
+    assert "that is not in the log from 0 on" in outcome.stderr

@@ -5,16 +5,21 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import RecordMetadata
 
 from schemas.dead_letter import REPLAY_OF_HEADER
+from schemas.pricing import PriceBook
+from sinks import price_publisher
+from sinks.postgres import connect
 from sinks.price_publisher import PricePublisher
 from sinks.prices import record_value
+from sinks.self_replay import SelfReplay
 from sinks.settings import SinkSettings
 from tests.integration.sinks.ledger import Ledger
 from tests.rated_batches import CUSTOMER, charged
@@ -193,13 +198,14 @@ async def test_rows_that_are_no_prices_are_not_published(
     assert last["burn-table:good"]["row"]["rules"] == {"m": {"flat_rate": "2.5"}}
 
 
-async def add_letter(ledger: Ledger, offset: int, model: str) -> None:
+async def add_letter(ledger: Ledger, offset: int, model: str, reason: str = "UNPRICED") -> None:
     await ledger.rows(
         'INSERT INTO "DeadLetter" (partition, epoch, "offset", index, customer_id, reason,'
-        " message, payload, found_by) VALUES (0, 0, %s, 2, %s, 'UNPRICED', 'no price', %s,"
+        " message, payload, found_by) VALUES (0, 0, %s, 2, %s, %s, 'no price', %s,"
         " 'streams')",
         offset,
         CUSTOMER,
+        reason,
         orjson.dumps(charged(0, model=model)["event"]),
     )
 
@@ -237,6 +243,80 @@ async def test_a_leader_who_finds_all_prices_published_replays_letters_too(
     await add_letter(empty_ledger, 0, "gpt-new")
     async with publishing(settings):
         await wait_until_async(_is_replayed(empty_ledger), WAIT_SECONDS, "it is marked")
+
+
+async def test_letters_called_a_duplicate_of_nothing_replay_themselves(
+    empty_ledger: Ledger, settings: SinkSettings
+) -> None:
+    """No person is needed, and no new price; letters of other reasons stay."""
+    await add_price(empty_ledger, "p1", "INPUT_TOKEN")
+    await add_price(empty_ledger, "p2", "OUTPUT_TOKEN")
+    await add_letter(empty_ledger, 0, "gpt-new", "UNKNOWN_CUSTOMER")
+    await add_letter(empty_ledger, 1, "gpt-new", "ORIGINAL_NOT_CHARGED")
+    async with publishing(settings), Topic(settings, settings.topics.raw) as raw:
+        await wait_until_async(_is_replayed(empty_ledger), WAIT_SECONDS, "it is marked")
+        await wait_until_async(raw.read, WAIT_SECONDS, "the replay is read")
+
+    (record,) = raw.records
+    assert dict(record.headers)[REPLAY_OF_HEADER] == b"0:0:1:2"
+    rows = await empty_ledger.rows('SELECT status FROM "DeadLetter" ORDER BY "offset"')
+    assert [row["status"] for row in rows] == ["OPEN", "REPLAYED"]
+
+
+class NoPlaceProducer:
+    """A producer whose broker had every record already and does not know where."""
+
+    async def send(self, topic: str, **_: Any) -> asyncio.Future[RecordMetadata]:
+        sent: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        sent.set_result(RecordMetadata(topic, 0, TopicPartition(topic, 0), -1, -1, 1, 0))
+        return sent
+
+
+async def test_a_replay_whose_place_kafka_does_not_say_is_marked_without_one(
+    empty_ledger: Ledger,
+) -> None:
+    """The audit must not look for it at a place where it is not."""
+    await add_letter(empty_ledger, 0, "any", "ORIGINAL_NOT_CHARGED")
+    free = orjson.dumps(charged(0, event_type="API_CALL")["event"])
+    await empty_ledger.rows('UPDATE "DeadLetter" SET payload = %s', free)
+    async with await connect(empty_ledger.url) as connection:
+        replay = SelfReplay(connection, cast("AIOKafkaProducer", NoPlaceProducer()), "raw", 10)
+        replay.prices_changed(PriceBook(1, []), 0.0)
+        assert await replay.round(100.0) == 1
+
+    (row,) = await empty_ledger.rows('SELECT status, replays, replayed_as FROM "DeadLetter"')
+    assert row == {"status": "REPLAYED", "replays": 1, "replayed_as": None}
+
+
+async def test_a_producer_that_does_not_end_is_left_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kafka is away with records at hand: the lead is given up all the same."""
+    closed: list[str] = []
+
+    class Endless:
+        def __init__(self, name: str = "") -> None:
+            self.name = name
+
+        async def stop(self) -> None:
+            await asyncio.Event().wait()
+
+        async def close(self) -> None:
+            closed.append(self.name)
+
+        @property
+        def _sender(self) -> "Endless":
+            return Endless("sender")
+
+        @property
+        def client(self) -> "Endless":
+            return Endless("client")
+
+    monkeypatch.setattr(price_publisher, "STOP_TIMEOUT_SECONDS", 0.01)
+    async with asyncio.timeout(5):
+        await price_publisher._stop(cast("AIOKafkaProducer", Endless()))
+
+    assert closed == ["sender", "client"]
 
 
 def _is_replayed(ledger: Ledger) -> Callable[[], Awaitable[bool]]:

@@ -118,6 +118,39 @@ async def test_a_frozen_sink_that_holds_a_partition_is_ended(
     assert await events(ledger) == 1
 
 
+async def test_a_wait_that_was_broken_off_ends_nobody(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits after a seek or a rebalance waits anew: a sink that is healthy is not ended."""
+    attempts: list[Step] = []
+
+    async def count(step: Step, work: Work) -> None:
+        attempts.extend([step] if step is begin else [])
+        await step(work)
+
+    async def are_made(number: int) -> bool:
+        return len(attempts) >= number
+
+    monkeypatch.setattr(sink_agent, "run_step", count)
+    one = record(0, batch(0, 1, [charged(0)]))
+    agent = SinkAgent(settings(ledger))
+    async with await connect(ledger.url) as other, Fed(agent) as fed:
+        await other.execute(b"BEGIN")
+        await lock_offsets(Work(other, TOPIC, {0: [one]}))
+        run = fed.feed(FakeRun(0, one.batch))
+        await wait_until_async(lambda: are_made(2), 5, "the partition is left out")
+        agent._left_out_since[0] -= 3_600  # an hour passes
+        run.is_current = False
+        agent.resumed(0, 0, 0)
+        again = fed.feed(FakeRun(0, one.batch))
+        enough = len(attempts) + 3
+        await wait_until_async(lambda: are_made(enough), 5, "it is left out again")
+        await other.execute(b"COMMIT")
+        async with asyncio.timeout(10):
+            await again.acknowledged.wait()
+    assert await events(ledger) == 1
+
+
 async def test_a_frozen_sink_that_holds_a_wallet_is_ended(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +206,7 @@ async def test_postgres_away_is_waited_for(ledger: Ledger, local_servers: LocalS
 async def test_a_run_that_begins_late_is_looked_for_once(ledger: Ledger) -> None:
     """The consumer is asked to look at the expected offset; when it insists, so it is."""
     agent = SinkAgent(settings(ledger))
-    agent.resumed(0, 0)
+    agent.resumed(0, 0, 0)
     async with Fed(agent) as fed:
         late = fed.feed(FakeRun(3, batch(0, 1, [charged(0)])))
         await wait_until_async(_is_released(late), 5, "it is put away")

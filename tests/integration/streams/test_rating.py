@@ -108,7 +108,8 @@ async def test_a_flood_of_dead_letters_holds_the_stage_until_prices_are_back(
     """A deleted price list does not drain the topic; the stage goes on by itself afterwards."""
     rows = {"cost:in": price_row("INPUT_TOKEN", "0.005", "in", model="gone")}
     await pipeline.publish_prices(2, rows)
-    end = (await pipeline.write(*(event(number) for number in range(50))))[-1] + 1
+    events = (event(number, customer_id=f"cust-{number % 5}") for number in range(50))
+    end = (await pipeline.write(*events))[-1] + 1
     worker = await start_worker(dead_letter_count_min=10)
 
     async def is_held() -> bool:

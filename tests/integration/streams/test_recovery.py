@@ -162,15 +162,19 @@ async def test_a_log_that_lost_its_beginning_stops_the_worker(
     pipeline: Pipeline, start_process: StartProcess
 ) -> None:
     """Records deleted before they were rated: refused, naming the repair; a hole lets it go on."""
-    await pipeline.write(*(event(n) for n in range(10)))
-    await delete_records(pipeline, 0, 5)
+    await pipeline.write(*(event(n) for n in range(2)))
     worker = start_process()
+    await pipeline.rated_up_to({0: 2})
+    worker.kill()
+    await pipeline.write(*(event(n) for n in range(2, 10)))
+    await delete_records(pipeline, 0, 5)
+    worker.start()
     assert await ended(worker) == 72
     assert "burnstream repair accept-hole 0" in worker.log
-    await write_decision(pipeline, Kind.HOLE, 0, 5)
+    await write_decision(pipeline, Kind.HOLE, 2, 5)
     worker.start()
     accepted = (await pipeline.rated_up_to({0: 10}))[0]
-    assert numbers_of(accepted.charged_ids()) == [5, 6, 7, 8, 9]
+    assert numbers_of(accepted.charged_ids()) == [0, 1, 5, 6, 7, 8, 9]
 
 
 async def test_a_log_that_was_made_again_stops_the_worker(

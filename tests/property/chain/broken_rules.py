@@ -2,6 +2,9 @@
 
 The explorer that finds nothing wrong with the protocol must find each of these, or it proves
 nothing. `found_as` names the kinds of fault that the lack of the rule leads to.
+
+A sink that verifies duplicates makes good what the streams call one wrongly: rules against that are
+taken away together with it, on events that need no verification (`sends_chains`).
 """
 
 from array import array
@@ -30,6 +33,7 @@ class RemembersAnyVerdict(BrokenRules):
     """An identity enters `seen` with any verdict, not only with charged."""
 
     found_as = ("lost",)
+    verifies_duplicates = sends_chains = False
 
     def remembered(
         self,
@@ -41,7 +45,7 @@ class RemembersAnyVerdict(BrokenRules):
         positions: array[int] = array("q")
         remembered: list[bytes] = []
         for entry in verdicts.entries:
-            event: Any = entry["event"] if entry["verdict"] == "charged" else entry
+            event: Any = entry.get("event", entry)
             if event["event_id"] is None or "replay_of" in entry:
                 continue
             own = identities(event["customer_id"], event["event_id"], event.get("idempotency_key"))
@@ -88,6 +92,7 @@ class RemembersBeforeWriting(BrokenRules):
     """An identity enters `seen` before its batch is durable."""
 
     found_as = ("lost", "vanished", "false duplicate")
+    verifies_duplicates = sends_chains = False
     remembers_before_writing = True
 
 
@@ -191,6 +196,13 @@ class NoUniqueIdentities(BrokenRules):
     is_unique = False
 
 
+class SinkBelievesDuplicates(BrokenRules):
+    """The sink does not look whether anything that a duplicate repeats is charged."""
+
+    found_as = ("lost", "false duplicate")
+    verifies_duplicates = False
+
+
 class MarksBeforeReplay(BrokenRules):
     """A letter is marked as replayed before Kafka has its replay."""
 
@@ -202,6 +214,7 @@ class IdentitiesOfAllCustomers(BrokenRules):
     """An identity is global, not the customer's own."""
 
     found_as = ("lost", "false duplicate")
+    verifies_duplicates = sends_chains = False
 
     def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> list[list[Judged]]:
         return _judge_by(records, seen, kinds_differ=True, customers_differ=False)
@@ -211,6 +224,7 @@ class IdentitiesOfOneKind(BrokenRules):
     """An id and a key of the same text are the same identity."""
 
     found_as = ("lost", "false duplicate")
+    verifies_duplicates = sends_chains = False
 
     def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> list[list[Judged]]:
         return _judge_by(records, seen, kinds_differ=False, customers_differ=True)

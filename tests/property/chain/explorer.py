@@ -8,7 +8,10 @@ ledgers; rated batches lost by a broker; a raw log made anew. A history is its s
 
 import random
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
+
+import orjson
 
 from schemas.dead_letter import Position, Reason
 from schemas.rated import Fold, Kind, RatedBatch
@@ -16,6 +19,7 @@ from sinks.batch import LogMadeAgainError
 from streams.errors import LogsDisagreeError
 from streams.seen import fold_of
 from tests.property.chain.model import (
+    CHAINED,
     LATE,
     RATES,
     STEADY,
@@ -26,9 +30,14 @@ from tests.property.chain.model import (
     record_value,
 )
 from tests.property.chain.workers import CrashedError, Decided, Rules, Sink, StreamsWorker, replay
-from tests.property.chain.world import PARTITIONS, Ledger, RawLog, World
+from tests.property.chain.world import PARTITIONS, Ledger, RawLog, World, identities_of
 
-REPLAYABLE = {Reason.UNPRICED, Reason.UNKNOWN_CUSTOMER, Reason.QUARANTINED}
+REPLAYABLE = {
+    Reason.UNPRICED,
+    Reason.ORIGINAL_NOT_CHARGED,
+    Reason.UNKNOWN_CUSTOMER,
+    Reason.QUARANTINED,
+}
 ROUNDS_MAX = 8
 RUNS_MAX = 400
 
@@ -52,6 +61,7 @@ class History:
         self.zombies.clear()
         self.steps: list[tuple[int, Callable[[], None]]] = [
             (34, self._produce),
+            (6, self._produce_chained),
             (30, self._run),
             (12, self._sink),
             (6, self._replay_letter),
@@ -102,6 +112,15 @@ class History:
             self.world.raw[self.rng.choice(PARTITIONS)].end += 1  # a transaction's marker
         else:
             self._send([self.forms.any() for _ in range(self.rng.choice((1, 1, 2, 3)))])
+
+    def _produce_chained(self) -> None:
+        """Send events whose ids and keys chain, to any partition."""
+        if not self.rules.sends_chains:
+            return
+        events = [self.forms.chained() for _ in range(self.rng.choice((1, 2)))]
+        value = orjson.dumps({"events": events})
+        self.world.produce(self.rng.choice(PARTITIONS), value, len(events), key=b"dora")
+        self.world.chained += events
 
     def _send(self, forms: list[Form]) -> None:
         customer_id = forms[0].customer_id
@@ -298,8 +317,12 @@ class History:
         self.world.met["duplicate by Postgres"] += ledger.conflicts
         yield from (
             f"{kind}: {name}"
-            for kind, name in faults_of(must_be_charged(self.world.sent), ledger.rows.values())
+            for kind, name in faults_of(
+                must_be_charged(self.world.sent),
+                [row for row in ledger.rows.values() if not row[0].startswith(CHAINED)],
+            )
         )
+        yield from self._chain_faults()
         yield from (f"twice: {position} has two verdicts" for position in ledger.breaches)
         for partition, log in self.world.raw.items():
             if log.read(ledger.reached[partition].next_offset, 1):
@@ -330,8 +353,21 @@ class History:
             if found != set(range(events)) and not (is_quarantined and found == {0}):
                 yield f"vanished: {partition}:{epoch}:{offset} of {events} has {sorted(found)}"
         for position, own in ledger.duplicates.items():
-            if not any(one in ledger.charged or one in ledger.letters_by_identity for one in own):
+            if not any(one in ledger.charged for one in own):
                 yield f"false duplicate: {position}"
+
+    def _chain_faults(self) -> Iterator[str]:
+        """Where identities chain: what is charged shares none, and with it shares what is not."""
+        ledger = self.world.ledger
+        for event in self.world.chained:
+            if not any(one in ledger.charged for one in identities_of(event)):
+                yield f"lost: {event['metadata']['usage']}"
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for name, _ in ledger.rows.values():
+            if name.startswith(CHAINED):
+                group, number, key = name.removeprefix(CHAINED).split()
+                counts.update([(group, "id", number), (group, "key", key)])
+        yield from (f"doubled: {one} of a chain" for one, count in counts.items() if count > 1)
 
     def _wallet_faults(self) -> Iterator[str]:
         """Chains go on without a break, and sum up to what was charged."""

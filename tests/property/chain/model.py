@@ -3,6 +3,10 @@
 A usage goes by several forms, which share an identity by one route only (the id, or the key). So
 exactly one form of each is charged, whatever the order in which they arrive, and the oracle needs
 no order: every usage of which a good form was sent is charged once, and nothing else is.
+
+Events whose ids and keys chain, (1, K) (1, L) (2, L), have no such oracle: what comes first decides
+which of them are charged. What holds in any order: two of them that share an identity are not both
+charged, and each shares one with a charged event, which may be itself.
 """
 
 import random
@@ -18,6 +22,7 @@ from tests.crash.model import Model, Usage
 START_MS = 1_750_000_000_000
 # Model of an AI product -> whether it always has a price.
 STEADY, LATE = "steady-1", "late-1"
+CHAINED = "chained "  # how the usages of events begin whose identities chain
 RATES = (1, 2, 3)  # credits per token: what a price may be at one time or another
 
 
@@ -113,6 +118,23 @@ class Forms:
             event["event_id"] = self._event_id(form.customer_id)
         ids = frozenset({str(event["event_id"]).lower()})
         return replace(form, event=event, usage=replace(form.usage, event_ids=ids))
+
+    def chained(self) -> dict[str, Any]:
+        """Return an event of dora's, whose few ids and keys meet in any way."""
+        group = self.rng.randrange(2)  # a group that came early may be behind the window
+        number, key = self.rng.randrange(3), self.rng.randrange(3)
+        return {
+            "event_id": _event_id_text(10 * group + number),
+            "customer_id": "dora",
+            "event_type": "TOKEN_USAGE",
+            "feature_id": "chain",
+            "provider": "OPENAI",
+            "model": STEADY,
+            "input_tokens": 1,
+            "timestamp": "2025-01-17T14:30:00Z",
+            "idempotency_key": f"key-{group}-{key}",
+            "metadata": {"usage": f"{CHAINED}{group} {number} {key}"},
+        }
 
     def _event_id(self, customer_id: str) -> str:
         # Scoped to the customer: the same ids are used by all of them.

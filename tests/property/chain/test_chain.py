@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from schemas.dead_letter import Position, replay_headers
+from schemas.dead_letter import Position, Reason, replay_headers
 from schemas.rated import Fold, Kind, pack_fold, pack_position, unpack_fold, unpack_position
 from streams.decode import DecodedRecord, decode_record, parts
 from streams.dedupe import judge
@@ -249,8 +249,13 @@ class Chain(RuleBasedStateMachine):
                 assert entry["event"]["customer_id"] not in ledger.customers
             else:
                 assert any(identity in ledger.charged for identity in ledger.duplicates[at])
+        elif at in ledger.duplicates:
+            assert entry["verdict"] == "duplicate"
+            assert any(identity in ledger.charged for identity in ledger.duplicates[at])
+        elif entry["verdict"] == "duplicate":
+            assert ledger.letters[at].reason == Reason.ORIGINAL_NOT_CHARGED
         else:
-            assert at in (ledger.duplicates if entry["verdict"] == "duplicate" else ledger.letters)
+            assert ledger.letters[at].reason == entry["reason"]
 
     @invariant()
     def wallets_chain_and_sum_up_to_the_rows(self) -> None:

@@ -15,6 +15,7 @@ from tests.property.chain.workers import Rules
 HISTORIES = int(os.environ.get("EXPLORER_HISTORIES", "1000"))
 FIRST_SEED = int(os.environ.get("EXPLORER_FIRST_SEED", "0"))
 HISTORIES_OF_A_CONTROL_MAX = 2_000
+MADE_GOOD = [rules for rules in BROKEN if not rules.sends_chains]
 # What a thousand histories must have come across, or they explore less than they say.
 MUST_BE_MET = {
     "batch lost with its writer",
@@ -41,6 +42,7 @@ MUST_BE_MET = {
     "letter NOT_JSON",
     "letter QUARANTINED",
     "letter UNKNOWN_CUSTOMER",
+    "letter ORIGINAL_NOT_CHARGED",
     "duplicate within a batch",
     "duplicate by seen",
     "duplicate by Postgres",
@@ -72,6 +74,23 @@ def test_each_rule_taken_away_is_noticed(rules: type[BrokenRules]) -> None:
     seed, faults = found
     kinds = {fault.split(":")[0] for fault in faults}
     assert kinds & set(rules.found_as), f"seed {seed}: {faults}"
+
+
+@pytest.mark.parametrize("rules", MADE_GOOD, ids=lambda rules: rules.__name__)
+def test_a_wrong_duplicate_costs_a_detour_and_no_event(rules: type[BrokenRules]) -> None:
+    """What the streams wrongly call a duplicate is charged in the end, if the sink verifies."""
+    variant = rules()
+    variant.verifies_duplicates = variant.sends_chains = True
+
+    assert first_failure(variant, range(HISTORIES_OF_A_CONTROL_MAX // 10)) is None
+
+
+def test_without_chains_no_duplicate_needs_verification() -> None:
+    """So a fault of the variants that believe duplicates is the fault of the rule they lack."""
+    variant = Rules()
+    variant.verifies_duplicates = variant.sends_chains = False
+
+    assert first_failure(variant, range(HISTORIES_OF_A_CONTROL_MAX // 4)) is None
 
 
 def test_a_history_is_its_seed() -> None:

@@ -35,6 +35,8 @@ class Rules:
     looks_at_sent_offset = True
     letters_ride_in_batch = True
     is_unique = True
+    verifies_duplicates = True
+    sends_chains = True  # no rule: events whose identities chain are among those sent
     resumes_from_ledger = True
     passes_over_ahead = True
     marks_letters_before_replay = False
@@ -274,7 +276,12 @@ class Sink:
             world.met["batch clipped"] += sum(
                 one.first_offset > one.record.batch.first_offset for one in found.applied
             )
-        ledger.apply(clipped, world.ms, is_unique=self.rules.is_unique)
+        ledger.apply(
+            clipped,
+            world.ms,
+            is_unique=self.rules.is_unique,
+            verifies_duplicates=self.rules.verifies_duplicates,
+        )
         return records_read
 
 

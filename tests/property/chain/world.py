@@ -20,7 +20,7 @@ import orjson
 from schemas.dead_letter import Position, Reason
 from schemas.events import TimestampPolicy
 from schemas.pricing import Price, PriceBook
-from schemas.rated import Fold, RatedBatch, encode_batch
+from schemas.rated import DuplicateEntry, Fold, RatedBatch, encode_batch
 from sinks.batch import Applied, Charge, Clipped, RatedRecord, Reached, read_record
 from sinks.copy_rows import BurnRow
 from sinks.wallets import Account, Debit, Wallet, burn, choose_wallet, wallets_by_scope
@@ -41,6 +41,7 @@ class RawRecord(NamedTuple):
     key: bytes | None
     value: bytes
     headers: Sequence[tuple[str, bytes]]
+    timestamp_type: int = 1  # the broker's
 
 
 class RatedInLog(NamedTuple):
@@ -88,7 +89,7 @@ class LetterRow:
 class Ledger:
     """Postgres. `rows`: usage and credits by source position; `charged`: UNIQUE identities."""
 
-    customers: set[str] = field(default_factory=lambda: {"acme", "bert"})
+    customers: set[str] = field(default_factory=lambda: {"acme", "bert", "dora"})
     reached: dict[int, Reached] = field(
         default_factory=lambda: {p: Reached(p, 0, 0, 0, 0) for p in PARTITIONS}
     )
@@ -96,7 +97,6 @@ class Ledger:
     charged: dict[tuple[str, str, str], Position] = field(default_factory=dict)
     duplicates: dict[Position, list[tuple[str, str, str]]] = field(default_factory=dict)
     letters: dict[Position, LetterRow] = field(default_factory=dict)
-    letters_by_identity: dict[tuple[str, str, str], Position] = field(default_factory=dict)
     batches: list[tuple[int, int, int, int]] = field(default_factory=list)
     wallets: dict[str, Wallet] = field(
         default_factory=lambda: {
@@ -116,19 +116,30 @@ class Ledger:
         kept["accounts"] = {key: copy(account) for key, account in self.accounts.items()}
         return Ledger(**kept)
 
-    def apply(self, clipped: Sequence[Clipped], ms: int, *, is_unique: bool = True) -> None:
+    def apply(
+        self,
+        clipped: Sequence[Clipped],
+        ms: int,
+        *,
+        is_unique: bool = True,
+        verifies_duplicates: bool = True,
+    ) -> None:
         """Commit one transaction of a sink."""
         debits: list[Debit] = []
+        duplicates: list[tuple[Applied, DuplicateEntry]] = []
         for one in clipped:
             for applied in one.applied:
                 for charge in applied.charges:
                     debits += self._charge(applied, charge, is_unique=is_unique)
                 self._set_aside(applied)
+                duplicates += [(applied, entry) for entry in applied.duplicates]
                 batch = applied.record.batch
                 self.batches.append(
                     (batch.partition, applied.epoch, applied.first_offset, applied.next_offset)
                 )
             self.reached[one.reached.partition] = one.reached
+        for applied, entry in duplicates:
+            self._duplicate(applied, entry, is_verified=verifies_duplicates)
         self.transactions += burn(self.accounts, debits, ms).rows
 
     def _charge(self, applied: Applied, charge: Charge, *, is_unique: bool) -> list[Debit]:
@@ -137,7 +148,7 @@ class Ledger:
         if event["customer_id"] not in self.customers:
             key = event["customer_id"].encode()
             row = LetterRow(Reason.UNKNOWN_CUSTOMER, orjson.dumps(event), key)
-            self._letter(position, row, identities_of(event))
+            self._letter(position, row)
             return []
         if "replay_of" in charge.entry:
             self.close(Position.parse(charge.entry["replay_of"]))
@@ -165,27 +176,29 @@ class Ledger:
         self.accounts.setdefault(wallet, Account(0, 0, None))
         return wallet
 
+    def _duplicate(self, applied: Applied, entry: DuplicateEntry, *, is_verified: bool) -> None:
+        """Believe the streams, or look whether anything that it repeats is charged."""
+        event: Any = entry["event"]
+        position = Position(applied.partition, applied.epoch, entry["offset"], entry["index"])
+        own = identities_of(event)
+        if is_verified and not any(identity in self.charged for identity in own):
+            key = event["customer_id"].encode()
+            self._letter(position, LetterRow(Reason.ORIGINAL_NOT_CHARGED, orjson.dumps(event), key))
+            return
+        self._once(position)
+        self.duplicates[position] = own
+
     def _set_aside(self, applied: Applied) -> None:
-        for duplicate in applied.duplicates:
-            position = Position(
-                applied.partition, applied.epoch, duplicate["offset"], duplicate["index"]
-            )
-            self._once(position)
-            self.duplicates[position] = identities_of(duplicate)
         for letter in applied.letters:
             key = None if letter["key"] is None else b64decode(letter["key"])
             self._letter(
                 Position(applied.partition, applied.epoch, letter["offset"], letter["index"]),
                 LetterRow(letter["reason"], b64decode(letter["payload"]), key),
-                identities_of(letter),
             )
 
-    def _letter(
-        self, position: Position, row: LetterRow, identities: list[tuple[str, str, str]]
-    ) -> None:
+    def _letter(self, position: Position, row: LetterRow) -> None:
         self._once(position)
         self.letters[position] = row
-        self.letters_by_identity |= dict.fromkeys(identities, position)
 
     def close(self, at: Position) -> None:
         """Mark a letter as replayed."""
@@ -198,12 +211,9 @@ class Ledger:
 
 
 def identities_of(event: Any) -> list[tuple[str, str, str]]:
-    """Return what the UNIQUE constraints see of an event, a duplicate or a letter."""
-    customer_id, event_id = event["customer_id"], event["event_id"]
-    if customer_id is None or event_id is None:
-        return []
-    key = event.get("idempotency_key")
-    by_id = (customer_id, "id", event_id.lower())
+    """Return what the UNIQUE constraints see of an event."""
+    customer_id, key = event["customer_id"], event.get("idempotency_key")
+    by_id = (customer_id, "id", event["event_id"].lower())
     return [by_id] if not key else [by_id, (customer_id, "key", key)]
 
 
@@ -221,6 +231,7 @@ class World:
         self.quarantined: set[tuple[int, int, int]] = set()
         self.committed = dict.fromkeys(PARTITIONS, 0)  # Kafka's word, believed by nobody
         self.sent: list[Form] = []
+        self.chained: list[dict[str, Any]] = []  # events whose identities chain
         self.met: Counter[str] = Counter()  # what happened in this history
         # (partition, epoch, offset) -> events in the record
         self.places: dict[tuple[int, int, int], int] = {}

@@ -12,7 +12,20 @@ def test_position_reads_back() -> None:
     assert Position.parse(str(position)) == position
 
 
-@pytest.mark.parametrize("text", ["", "1:2:3", "1:2:3:4:5", "a:b:c:d", "-1:0:0:0", "1:2:3:٣", "4000000000:0:5:0", f"0:0:{2**63}:0", "9" * 5_000 + ":0:0:0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1:2:3",
+        "1:2:3:4:5",
+        "a:b:c:d",
+        "-1:0:0:0",
+        "1:2:3:٣",
+        "4000000000:0:5:0",
+        f"0:0:{2**63}:0",
+        "9" * 5_000 + ":0:0:0",
+    ],
+)
 def test_foreign_text_is_no_position(text: str) -> None:
     """A producer may write any header; it is named, not guessed."""
     with pytest.raises(ValueError, match="not a position"):

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.pricing import Rated, rate
 from sinks.prices import Published, Snapshot, record_value, snapshot
-from sinks.unpriced_replay import is_priced
+from sinks.self_replay import is_priced
 from tests.rated_batches import charged
 
 AT = datetime(2025, 1, 1, tzinfo=UTC)

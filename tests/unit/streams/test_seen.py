@@ -91,9 +91,10 @@ def test_clipped_times_begin_at_the_clip() -> None:
 
 
 def test_a_fold_that_begins_in_the_middle_finds_its_place() -> None:
-    """Until it is settled a fold takes the highest end: a zombie's batch does not mislead it."""
+    """The first batch is where it begins; once it is settled what starts ahead is passed over."""
     rated = RatedFold()
-    assert rated.apply(Kind.RATED, 50, 150) is Cover.NEXT  # a zombie's, far behind
+    assert rated.apply(Kind.RATED, 50, 200) is Cover.NEXT
+    assert rated.apply(Kind.RATED, 60, 150) is Cover.REPLAY  # a zombie's, far behind
     assert rated.apply(Kind.RATED, 200, 300) is Cover.NEXT
     rated.settle()
     assert rated.apply(Kind.RATED, 400, 500) is Cover.AHEAD

@@ -1,8 +1,8 @@
-"""Letters without a price replay themselves once one covers them.
+"""Letters that replay themselves: without a price until now, or called a duplicate of nothing.
 
-Replaying a letter too often is harmless (Postgres charges it once) and too early is: it comes back
-as a new letter. So each round is bounded, prices rest a moment before letters follow them, and a
-letter that is itself a replay waits longer.
+Both kinds go when a price covers them. Replaying a letter too often is harmless (Postgres charges
+it once) and too early is: it comes back as a new letter. So each round is bounded, prices rest a
+moment before letters follow them, and a letter that is itself a replay waits longer.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from schemas.dead_letter import Position, replay_headers
 from schemas.events import InvalidBatchError, InvalidEvent, NotJsonError, validate_each
 from schemas.pricing import PriceBook, Rated, rate
 from sinks import metrics
+from sinks.dead_letters import place_of
 from sinks.postgres import Connection
 from sinks.statements import statement
 
@@ -33,7 +34,7 @@ ACK_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class UnpricedLetter:
+class WaitingLetter:
     """An open letter, and what its replay needs."""
 
     position: Position
@@ -42,7 +43,7 @@ class UnpricedLetter:
     created_at: datetime
 
 
-START = UnpricedLetter(Position(-1, 0, 0, 0), None, b"", datetime(1, 1, 2, tzinfo=UTC))
+START = WaitingLetter(Position(-1, 0, 0, 0), None, b"", datetime(1, 1, 2, tzinfo=UTC))
 
 
 def is_priced(payload: bytes, book: PriceBook) -> bool:
@@ -57,7 +58,7 @@ def is_priced(payload: bytes, book: PriceBook) -> bool:
     )
 
 
-class UnpricedReplay:
+class SelfReplay:
     """Goes through the open letters, page by page, a page per round."""
 
     def __init__(
@@ -82,7 +83,7 @@ class UnpricedReplay:
         if self._book is None or self._replays_max == 0 or now < self._next_at:
             return 0
         page = await self._page()
-        covered: list[UnpricedLetter] = []
+        covered: list[WaitingLetter] = []
         for letter in page:
             if len(covered) == self._replays_max:
                 break
@@ -97,10 +98,10 @@ class UnpricedReplay:
             await self._replay(covered)
         return len(covered)
 
-    async def _page(self) -> list[UnpricedLetter]:
+    async def _page(self) -> list[WaitingLetter]:
         position = self._after.position
         cursor = await self._connection.execute(
-            statement("open_unpriced"),
+            statement("open_self_replaying"),
             {
                 "created_at": self._after.created_at,
                 "partition": position.partition,
@@ -112,7 +113,7 @@ class UnpricedReplay:
         )
         return [_letter(row) for row in await cursor.fetchall()]
 
-    async def _replay(self, letters: Sequence[UnpricedLetter]) -> None:
+    async def _replay(self, letters: Sequence[WaitingLetter]) -> None:
         sent = [
             await self._producer.send(
                 self._topic,
@@ -132,14 +133,14 @@ class UnpricedReplay:
                 "epochs": [position.epoch for position in positions],
                 "offsets": [position.offset for position in positions],
                 "indexes": [position.index for position in positions],
-                "places": [f"{place.partition}:{place.offset}" for place in places],
+                "places": [place_of(place) for place in places],
             },
         )
-        metrics.UNPRICED_REPLAYED.inc(len(letters))
-        log.info("Letters replayed: a price covers them now", letters=len(letters))
+        metrics.SELF_REPLAYED.inc(len(letters))
+        log.info("Letters replayed by themselves", letters=len(letters))
 
 
-def _letter(row: tuple[Any, ...]) -> UnpricedLetter:
+def _letter(row: tuple[Any, ...]) -> WaitingLetter:
     partition, epoch, offset, index, customer_id, record_key, payload, created_at = row
     key = record_key if customer_id is None else customer_id.encode()
-    return UnpricedLetter(Position(partition, epoch, offset, index), key, payload, created_at)
+    return WaitingLetter(Position(partition, epoch, offset, index), key, payload, created_at)
