@@ -31,8 +31,11 @@ def encode_batch_id(secret: bytes, customer_id: str, positions: BatchPositions) 
     offsets = b"".join(offset.to_bytes(8, "little") for offset in positions.offsets)
     head = _HEAD.pack(_FORMAT, positions.partition, positions.events, len(positions.offsets))
     body = head + offsets
-    text = base64.urlsafe_b64encode(body + _mac(secret, customer_id, body)).rstrip(b"=")
-    return PREFIX + text.decode()
+    return PREFIX + _text(body + _mac(secret, customer_id, body))
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def decode_batch_id(secret: bytes, customer_id: str, text: str) -> BatchPositions | None:
@@ -44,6 +47,8 @@ def decode_batch_id(secret: bytes, customer_id: str, text: str) -> BatchPosition
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except binascii.Error:
         return None
+    if _text(raw) != encoded:
+        return None  # Bits that base64 leaves unused: one id has one spelling.
     body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     if not hmac.compare_digest(mac, _mac(secret, customer_id, body)) or len(body) < _HEAD.size:
         return None

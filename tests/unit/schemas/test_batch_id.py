@@ -26,8 +26,7 @@ def test_every_change_is_noticed() -> None:
     """No character can be altered or cut."""
     text = encode_batch_id(SECRET, "cust", POSITIONS)
     changed = [
-        text[:at] + ("B" if text[at] != "B" else "C") + text[at + 1 :]
-        for at in range(6, len(text) - 1)
+        text[:at] + ("B" if text[at] != "B" else "C") + text[at + 1 :] for at in range(6, len(text))
     ]
 
     assert [decode_batch_id(SECRET, "cust", one) for one in changed] == [None] * len(changed)
