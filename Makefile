@@ -84,6 +84,10 @@ test-crash: setup ## processes killed with -9
 test-e2e: setup ## the whole system, the guide step by step
 	$(PYTEST) tests/e2e $(ARGS)
 
+.PHONY: bench
+bench: setup ## events per second, from HTTP to the ledger, on this machine
+	$(BIN)/python -m tests.benchmarks.end_to_end $(ARGS)
+
 .PHONY: format
 format: $(STAMP) ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
