@@ -59,3 +59,8 @@ def replay_headers(origin: Position) -> list[tuple[str, bytes]]:
     A replay is not judged by `seen`: Postgres decides, so replaying a letter twice charges it once.
     """
     return [FORMAT_HEADER, (REPLAY_OF_HEADER, str(origin).encode())]
+
+
+def replay_key(customer_id: str | None, record_key: bytes | None) -> bytes | None:
+    """Return the key of a replay: the customer's, where one could be read, else the record's."""
+    return record_key if customer_id is None else customer_id.encode()

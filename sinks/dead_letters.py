@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 from psycopg.rows import class_row
 
-from schemas.dead_letter import Position, replay_headers
+from schemas.dead_letter import Position, replay_headers, replay_key
 
 # A producer never gives a record up by itself.
 ACK_TIMEOUT_SECONDS = 30.0
@@ -56,8 +56,8 @@ class Letter:
 
     @property
     def key(self) -> bytes | None:
-        """The key of its replay: the customer's, where one could be read, else the record's own."""
-        return self.customer_id.encode() if self.customer_id is not None else self.record_key
+        """The key of its replay."""
+        return replay_key(self.customer_id, self.record_key)
 
 
 _SELECT = b"""

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from schemas.dead_letter import Position, replay_headers
+from schemas.dead_letter import Position, replay_headers, replay_key
 from schemas.events import InvalidBatchError, InvalidEvent, NotJsonError, validate_each
 from schemas.pricing import PriceBook, Rated, rate
 from sinks import metrics
@@ -142,5 +142,5 @@ class SelfReplay:
 
 def _letter(row: tuple[Any, ...]) -> WaitingLetter:
     partition, epoch, offset, index, customer_id, record_key, payload, created_at = row
-    key = record_key if customer_id is None else customer_id.encode()
+    key = replay_key(customer_id, record_key)
     return WaitingLetter(Position(partition, epoch, offset, index), key, payload, created_at)

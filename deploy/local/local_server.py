@@ -136,11 +136,6 @@ class LocalServer(ABC):
         self._process.wait()
         psutil.wait_procs(victims, timeout=STOP_TIMEOUT_SECONDS)
 
-    def restart(self) -> None:
-        """Stop and start again on the same port with the same data."""
-        self.stop()
-        self.start()
-
     def pause(self) -> None:
         """Freeze the server: connections stay open, nothing is answered."""
         import psutil

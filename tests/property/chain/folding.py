@@ -67,10 +67,6 @@ class LogsInMemory:
         self._world.met[f"fold begun {where}"] += 1
         yield self._world.rated[partition][start:end]
 
-    async def committed(self, group: str, topic: str, partition: int) -> int | None:
-        del group, topic
-        return self._world.committed[partition]
-
 
 class BurnsPublished:
     """Burns that were published up to some rated offset, from which on they must be folded."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.dead_letter import Position, replay_headers
+from schemas.dead_letter import Position, replay_headers, replay_key
 
 
 def test_position_reads_back() -> None:
@@ -35,3 +35,10 @@ def test_foreign_text_is_no_position(text: str) -> None:
 def test_replay_names_its_origin() -> None:
     """The header by which the streams leave the verdict to Postgres."""
     assert ("replay-of", b"1:2:3:4") in replay_headers(Position(1, 2, 3, 4))
+
+
+def test_replay_goes_where_the_customers_events_go() -> None:
+    """A record that names no customer goes where its producer sent it."""
+    assert replay_key("cust", b"other") == b"cust"
+    assert replay_key(None, b"other") == b"other"
+    assert replay_key(None, None) is None
