@@ -9,6 +9,8 @@ import asyncio
 import random
 import threading
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from tests.crash.model import Model, Usage
+from tests.waiting import wait_until
 
 SHARE_OF_DUPLICATES = 0.2
 RECENT_USAGES = 400
@@ -25,6 +28,16 @@ RETRY_INTERVAL_SECONDS = 0.1
 MODEL_WITHOUT_PRICE = "model-without-price"
 # tokens in, out -> credits at the seeded 5/20 USD per million of gpt-4-turbo
 _COSTS = ((1000, 500, 15), (2000, 1000, 30), (1, 0, 1), (0, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much is sent: so many senders at each door, resting so long after each delivery."""
+
+    posts: int = 2
+    producers: int = 1
+    rest_seconds: float = 0.01
+    post_sizes: tuple[int, ...] = (1, 10, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +121,16 @@ class Generator:
 
 
 class Workload:
-    """Runs producers in a thread of its own; `stop` returns once all that was begun has landed."""
+    """Runs producers in a thread of its own; nothing that was begun is given up on."""
 
-    def __init__(
-        self, seed: int, gateway_url: str, kafka_bootstrap: str, raw: str, keys: dict[str, str]
+    def __init__(  # noqa: PLR0917 -- what it sends, and where to
+        self,
+        seed: int,
+        gateway_url: str | None,
+        kafka_bootstrap: str,
+        raw: str,
+        keys: dict[str, str],
+        load: Load,
     ) -> None:
         self.model = Model()
         self._rng = random.Random(seed)
@@ -119,8 +138,12 @@ class Workload:
         self._kafka_bootstrap = kafka_bootstrap
         self._raw = raw
         self._keys = keys  # customer -> API key
+        self._load = load
         self._generator = Generator(self._rng, sorted(keys))
+        self._going = threading.Event()
+        self._going.set()
         self._stopping = threading.Event()
+        self._busy = 0  # deliveries begun and not yet acknowledged
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="workload")
         self._error: BaseException | None = None
         self.refused_answers = 0
@@ -129,32 +152,64 @@ class Workload:
         """Begin to send."""
         self._thread.start()
 
-    def stop(self, timeout_seconds: float) -> Model:
-        """Stop making new events, wait until every one begun is acknowledged, return the model."""
+    def pause(self, timeout_seconds: float) -> None:
+        """Make nothing new, and wait until everything begun is acknowledged."""
+        self._going.clear()
+        wait_until(self._is_idle, timeout_seconds, "everything begun is acknowledged")
+
+    def go_on(self) -> None:
+        """Send again."""
+        self._going.set()
+
+    def abandon(self) -> None:
+        """End, whatever is acknowledged."""
         self._stopping.set()
-        self._thread.join(timeout_seconds)
-        if self._thread.is_alive():
-            raise TimeoutError(f"workload not acknowledged within {timeout_seconds} s")
+        self.go_on()
+        self._thread.join()
+
+    def _is_idle(self) -> bool:
         if self._error is not None:
             raise self._error
-        return self.model
+        return self._busy == 0
 
     async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(2):
-                    group.create_task(self._post_batches())
-                group.create_task(self._produce_records())
-        except BaseException as error:  # noqa: BLE001 - handed to the test's thread by stop()
+                tasks = [group.create_task(self._produce_records())]
+                if self._gateway_url is not None:
+                    tasks += [
+                        group.create_task(self._post_batches()) for _ in range(self._load.posts)
+                    ]
+                group.create_task(self._end(tasks))
+        except BaseException as error:  # noqa: BLE001 - handed to the test's thread by pause()
             self._error = error
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        await asyncio.to_thread(self._stopping.wait)
+        for task in tasks:
+            task.cancel()
+
+    @asynccontextmanager
+    async def _delivery(self) -> AsyncIterator[None]:
+        """Wait while the load pauses, then count one delivery until it is acknowledged."""
+        await asyncio.sleep(self._load.rest_seconds)
+        self._busy += 1  # before the look, or `pause` could see none of it
+        while not self._going.is_set():
+            self._busy -= 1
+            await asyncio.to_thread(self._going.wait)
+            self._busy += 1
+        yield
+        self._busy -= 1
 
     async def _post_batches(self) -> None:
         timeout = aiohttp.ClientTimeout(total=15)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            while not self._stopping.is_set():
-                customer = self._generator.customer()
-                forms = self._generator.batch(customer, self._rng.choice((1, 10, 60)))
-                await self._post_until_accepted(session, customer, forms)
+            while True:
+                async with self._delivery():
+                    customer = self._generator.customer()
+                    size = self._rng.choice(self._load.post_sizes)
+                    forms = self._generator.batch(customer, size)
+                    await self._post_until_accepted(session, customer, forms)
 
     async def _post_until_accepted(
         self, session: aiohttp.ClientSession, customer: str, forms: list[Form]
@@ -181,16 +236,21 @@ class Workload:
         )
         await producer.start()
         try:
-            while not self._stopping.is_set():
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._load.producers):
+                    group.create_task(self._produce_for_ever(producer))
+        finally:
+            await producer.stop()
+
+    async def _produce_for_ever(self, producer: AIOKafkaProducer) -> None:
+        while True:
+            async with self._delivery():
                 forms = [
                     form
                     for _ in range(self._rng.choice((1, 3)))
                     for form in self._generator.batch(self._generator.customer(), 5)
                 ]
                 await self._produce(producer, forms)
-                await asyncio.sleep(0.01)
-        finally:
-            await producer.stop()
 
     async def _produce(self, producer: AIOKafkaProducer, forms: list[Form]) -> None:
         """Write one batch of several customers, or single events; with a key or without one."""
