@@ -77,8 +77,9 @@ test-integration: setup ## one process at a time against real servers
 	$(PYTEST) $(wildcard tests/contract) tests/integration $(ARGS)
 
 .PHONY: test-crash
-test-crash: setup ## processes killed with -9
-	$(PYTEST) tests/crash $(ARGS)
+test-crash: setup ## every fault at every step, and 100,000 histories: most of an hour
+	EXPLORER_HISTORIES=100000 $(PYTEST) -m "whole or not whole" tests/crash \
+	  tests/property/chain/test_explorer.py $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: setup ## the whole system, the guide step by step

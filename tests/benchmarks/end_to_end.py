@@ -21,7 +21,7 @@ import psycopg
 
 from deploy.local.servers import LocalServers
 from sinks.migrations import migrate
-from tests.crash.test_exactly_once import create_customers
+from tests.crash.ledger import create_customers
 from tests.system import System
 from tests.waiting import wait_until
 
