@@ -78,8 +78,8 @@ test-integration: setup ## one process at a time against real servers
 
 .PHONY: test-crash
 test-crash: setup ## every fault at every step, and 100,000 histories: most of an hour
-	EXPLORER_HISTORIES=100000 $(PYTEST) -m "whole or not whole" tests/crash \
-	  tests/property/chain/test_explorer.py $(ARGS)
+	EXPLORER_HISTORIES=100000 $(PYTEST) tests/property/chain
+	$(PYTEST) -m "crash or whole" $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: setup ## the whole system, the guide step by step
