@@ -41,9 +41,14 @@ class Price:
 
     @cached_property
     def ratio(self) -> tuple[int, int]:
-        """USD of one unit as (numerator, denominator)."""
+        """USD of one unit as (numerator, denominator): whole attodollars wherever it is that.
+
+        Prices of one denominator are added without multiplying out, and nearly all have this one.
+        """
         numerator, denominator = self.cost_per_unit.as_integer_ratio()
-        return numerator, denominator * self.unit_size
+        denominator *= self.unit_size
+        attodollars, rest = divmod(numerator * ATTODOLLARS_PER_USD, denominator)
+        return (numerator, denominator) if rest else (attodollars, ATTODOLLARS_PER_USD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ def _rate_used(
 ) -> Rated | Unpriced:
     at = parse_timestamp(event["timestamp"])
     provider = event["provider"]
-    numerator, denominator, price_ids = 0, 1, []
+    numerator, denominator, price_ids = 0, ATTODOLLARS_PER_USD, []
     for cost_type, amount in used:
         price = book.price(provider, model, cost_type, at)
         if price is None:
@@ -177,8 +182,11 @@ def _rate_used(
                 f"no {cost_type} price for {provider} {model} in force at {event['timestamp']}"
             )
         own_numerator, own_denominator = _times(amount, price.ratio)
-        numerator = numerator * own_denominator + own_numerator * denominator
-        denominator *= own_denominator
+        if own_denominator == denominator:
+            numerator += own_numerator
+        else:
+            numerator = numerator * own_denominator + own_numerator * denominator
+            denominator *= own_denominator
         price_ids.append(price.id)
     table = book.burn_table(event["customer_id"], model, at)
     if table is None:
@@ -223,6 +231,8 @@ def _rated(
 
 
 def _attodollars(numerator: int, denominator: int) -> int:
+    if denominator == ATTODOLLARS_PER_USD:
+        return numerator
     units: int
     units, rest = divmod(numerator * ATTODOLLARS_PER_USD, denominator)
     twice = 2 * rest

@@ -58,19 +58,24 @@ def jars_folder(software: Path) -> Path:
 
 
 def fetch(software: Path, progress: Progress) -> Path:
-    """The folder with every pinned jar, downloaded when missing.
+    """The folder with every pinned jar of the broker, downloaded when missing.
 
     Raises:
         CannotStart: a file cannot be had, or is not the pinned one.
     """
     jars = pinned_jars()
-    folder = software / f"kafka-{kafka_version(jars)}"
+    version = kafka_version(jars)
+    return fetch_jars(f"Apache Kafka {version}", jars, software / f"kafka-{version}", progress)
+
+
+def fetch_jars(name: str, jars: list[Jar], folder: Path, progress: Progress) -> Path:
+    """The folder, with every jar in it; `name` is what they make up. Raises CannotStart."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [jar for jar in jars if not (folder / jar.filename).exists()]
     if missing:
         with (
-            progress.step(f"download Apache Kafka {kafka_version(jars)}, {len(missing)} files"),
-            tempfile.TemporaryDirectory(dir=software) as scratch,
+            progress.step(f"download {name}, {len(missing)} files"),
+            tempfile.TemporaryDirectory(dir=folder) as scratch,
             ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
         ):
             done = pool.map(lambda jar: _download(jar, Path(scratch), folder), missing)
@@ -102,5 +107,5 @@ def _download(jar: Jar, scratch: Path, folder: Path) -> None:
         if hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256:
             path.rename(folder / jar.filename)  # So a file under its name is always whole.
             return
-        problem = "the file differs from the one pinned in kafka-jars.lock"
-    raise CannotStart(f"cannot download {jar.filename} of Apache Kafka: {problem}")
+        problem = "the file differs from the one that is pinned"
+    raise CannotStart(f"cannot download {jar.filename}: {problem}")
