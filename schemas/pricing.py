@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.events import UsageEvent, parse_timestamp
 
@@ -74,8 +74,7 @@ class BurnTable:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
+class Rated(NamedTuple):
     """What an event costs: whole credits, attodollars, and the ids of the prices that said so."""
 
     credits: int

@@ -1,15 +1,14 @@
 """Which events of a part of a run were charged before, as far as `seen` knows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas.identity import identities
 from streams.decode import DecodedRecord, Letter
 from streams.seen import SeenPartition
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """What `seen` says of one event.
 
     `identities` is empty where `seen` neither judges nor will remember: letters, and replays of

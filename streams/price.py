@@ -56,7 +56,7 @@ def settle(
                 _add_letter(verdicts, record, index, event)
                 continue
             of_position = its.of_position
-            if of_position is None:
+            if of_position is None and not charged.keys().isdisjoint(its.identities):
                 of_position = _charged_before(its.identities, charged, record.broker_ms, window_ms)
             if of_position is not None:
                 _add_duplicate(verdicts, record.offset, index, event, of_position)
