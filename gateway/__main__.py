@@ -6,6 +6,7 @@ from deploy.runtime.logs import configure_logging
 from deploy.runtime.metrics_server import start_metrics_server
 from deploy.runtime.settings import load_settings
 from gateway.app import listen, serve
+from gateway.connections import allow_many_connections
 from gateway.settings import GatewaySettings
 
 USUAL_METRICS_PORT = 9101
@@ -15,6 +16,7 @@ def main() -> None:
     """Read the environment and serve until told to stop."""
     settings = load_settings(GatewaySettings)
     configure_logging(settings, "gateway")
+    allow_many_connections()
     with listen(settings) as listener:
         start_metrics_server(settings.metrics_port, USUAL_METRICS_PORT)
         uvloop.run(serve(settings, listener))

@@ -15,7 +15,9 @@ from deploy.runtime.exit import ExitCode
 from gateway import handlers, health
 from gateway.auth import AUTHENTICATOR, Authenticator
 from gateway.batches import BATCH_IDS, BatchIds
+from gateway.bodies import BODY_MEMORY, BodyMemory
 from gateway.circuit_breaker import CircuitBreaker
+from gateway.connections import close_unread, make_runner
 from gateway.duplicates import DUPLICATE_ADVICE, DuplicateAdvice, connect
 from gateway.errors import add_security_headers, answer_everything
 from gateway.postgres import POSTGRES, Postgres
@@ -27,8 +29,7 @@ _log = structlog.get_logger("gateway")
 
 # Kafka may come later than the gateway: until it is there, answers are 503.
 _KAFKA_START_SECONDS = 5.0
-# Parts of the grace period: requests under way, then records that wait for Kafka.
-_REQUESTS_SHARE = 0.6
+# Of the grace period, after the requests under way: records that wait for Kafka.
 _FLUSH_SHARE = 0.3
 _BACKLOG = 1024
 
@@ -37,9 +38,9 @@ def build_app(settings: GatewaySettings) -> web.Application:
     """Return the application with its routes, without what it talks to."""
     app = web.Application(
         middlewares=[answer_everything, handlers.identify_and_limit],
-        client_max_size=settings.body_bytes_max,
     )
     app[handlers.SETTINGS] = settings
+    app[BODY_MEMORY] = BodyMemory(settings)
     app.router.add_get(handlers.HEALTH_PATH, health.health)
     app.router.add_get("/ready", health.ready)
     app.router.add_get("/v1/info", health.info)
@@ -115,6 +116,7 @@ def listen(settings: GatewaySettings) -> socket.socket:
         sys.stderr.write(f"PORT={settings.port}: {settings.host}:{settings.port} {reason}\n")
         sys.exit(ExitCode.USAGE)
     listener.setblocking(False)
+    close_unread(listener, settings)
     return listener
 
 
@@ -136,14 +138,3 @@ async def serve(settings: GatewaySettings, listener: socket.socket) -> None:
             await runner.cleanup()
     except TimeoutError:
         _log.warning("Ingestion service stopped before everything was finished")
-
-
-def make_runner(app: web.Application, settings: GatewaySettings) -> web.AppRunner:
-    """Return the runner of the application, with the limits of its connections."""
-    return web.AppRunner(
-        app,
-        access_log=None,
-        # Inflated by the handler, within a limit.
-        auto_decompress=False,
-        shutdown_timeout=settings.shutdown_grace_seconds * _REQUESTS_SHARE,
-    )

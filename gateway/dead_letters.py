@@ -43,12 +43,15 @@ SELECT id, partition, epoch, "offset", index, payload FROM "DeadLetter"
 WHERE id = ANY(%(ids)s) AND customer_id = %(customer)s AND status = 'OPEN'
 """
 
+# What an operator discarded meanwhile stays so, and says that its bytes were on their way.
 _MARK = """
 UPDATE "DeadLetter" AS letter
-SET status = 'REPLAYED', replays = replays + 1, replayed_as = done.place,
-    resolved_at = now(), resolved_by = %(by)s
+SET replays = replays + 1, replayed_as = done.place,
+    status = CASE status WHEN 'DISCARDED' THEN status ELSE 'REPLAYED' END,
+    resolved_at = CASE status WHEN 'DISCARDED' THEN resolved_at ELSE now() END,
+    resolved_by = CASE status WHEN 'DISCARDED' THEN resolved_by ELSE %(by)s END
 FROM unnest(%(ids)s::text[], %(places)s::text[]) AS done(id, place)
-WHERE letter.id = done.id AND letter.customer_id = %(customer)s AND letter.status <> 'DISCARDED'
+WHERE letter.id = done.id AND letter.customer_id = %(customer)s
 """
 
 

@@ -1,18 +1,18 @@
 """The routes of /v1, and the middleware that finds out who calls and how often."""
 
-import asyncio
 import re
 import time
 from typing import Any
 
 import orjson
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway import dead_letters, ingest, metrics
 from gateway.auth import AUTHENTICATOR, api_key_of, hash_of
 from gateway.batches import BATCH_IDS, batch_status, event_status
+from gateway.bodies import json_body
 from gateway.duplicates import DUPLICATE_ADVICE
 from gateway.errors import (
     UnavailableError,
@@ -24,7 +24,7 @@ from gateway.errors import (
     unauthorized,
 )
 from gateway.postgres import POSTGRES
-from gateway.producer import RAW_PRODUCER
+from gateway.producer import RAW_PRODUCER, RecordRefusedError
 from gateway.rate_limit import RATE_LIMITER, Allowance, peer_of
 from gateway.settings import GatewaySettings
 from schemas.batch_id import BatchPositions
@@ -36,7 +36,6 @@ SETTINGS = web.AppKey("settings", GatewaySettings)
 _CUSTOMER = web.RequestKey("customer_id", str)
 _ALLOWANCE = web.RequestKey("allowance", Allowance)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_GZIP = {"gzip", "x-gzip"}
 _UNLIMITED_PATHS = {"/ready"}
 HEALTH_PATH = "/health"
 
@@ -126,14 +125,15 @@ async def ingest_events(request: web.Request) -> web.Response:
     """POST /v1/events/ingest: take in 1 to 1,000 events; answer when Kafka has them."""
     started = time.perf_counter()
     customer_id = _caller(request)
-    body = await _read_json_body(request)
-    batch = ingest.read_batch(
-        body,
-        customer_id,
-        lenient=ingest.is_lenient(request.headers.get("Prefer", "")),
-        now_milliseconds=time.time_ns() // 1_000_000,
-        policy=request.app[SETTINGS].timestamp_policy,
-    )
+    settings = request.app[SETTINGS]
+    async with json_body(request, customer_id, settings) as body:
+        batch = ingest.read_batch(
+            body,
+            customer_id,
+            lenient=ingest.is_lenient(request.headers.get("Prefer", "")),
+            now_milliseconds=time.time_ns() // 1_000_000,
+            policy=settings.timestamp_policy,
+        )
     duplicates, batch_id = await _write(request.app, customer_id, batch)
     milliseconds = round((time.perf_counter() - started) * 1000)
     status, answer = ingest.answer(batch, duplicates, batch_id, milliseconds)
@@ -158,37 +158,15 @@ async def _write(
     await app[BATCH_IDS].secret()
     remembered = await app[DUPLICATE_ADVICE].remembered(identities)
     duplicates = ingest.count_duplicates(identities, remembered)
-    written = await app[RAW_PRODUCER].write(customer_id.encode(), records)
+    try:
+        written = await app[RAW_PRODUCER].write(customer_id.encode(), records)
+    except RecordRefusedError:
+        raise too_large("Kafka does not take a record that large: send fewer events") from None
     await app[DUPLICATE_ADVICE].remember(identities)
     if written.offsets is None:
         return duplicates, None
     positions = BatchPositions(written.partition, written.offsets, len(batch.events))
     return duplicates, await app[BATCH_IDS].encode(customer_id, positions)
-
-
-async def _read_json_body(request: web.Request) -> bytes:
-    """Return the body, inflated, within the limits. Raises 400, 408, 413 or 415."""
-    settings = request.app[SETTINGS]
-    if request.content_type != "application/json" and not request.content_type.endswith("+json"):
-        raise plain(
-            415, "Unsupported Media Type", f"Unsupported Media Type: {request.content_type}"
-        )
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-    if encoding not in _GZIP and encoding not in {"identity", ""}:
-        raise plain(415, "Unsupported Media Type", "Content-Encoding must be gzip, or none")
-    if (request.content_length or 0) > settings.body_bytes_max:
-        raise too_large()
-    try:
-        async with asyncio.timeout(settings.body_timeout_seconds):
-            body = await request.read()
-    except TimeoutError:
-        raise plain(408, "Request Timeout", "The request's body did not arrive in time") from None
-    if encoding not in _GZIP:
-        return body
-    try:
-        return ingest.inflate(body, settings.body_bytes_max)
-    except ingest.BodyTooLargeError:
-        raise too_large() from None
 
 
 async def show_batch(request: web.Request) -> web.Response:
@@ -229,7 +207,8 @@ async def replay_dead_letters(request: web.Request) -> web.Response:
     customer_id = _caller(request)
     ids = None
     if request.can_read_body:
-        ids = job_ids_of(await _read_json_body(request))
+        async with json_body(request, customer_id, request.app[SETTINGS]) as body:
+            ids = job_ids_of(body)
     answer = await dead_letters.replay(
         request.app[POSTGRES], request.app[RAW_PRODUCER], customer_id, ids
     )

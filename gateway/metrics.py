@@ -18,6 +18,9 @@ EVENTS = Counter(
     "Events of answered requests: accepted, duplicate (advice), rejected.",
     ["outcome"],
 )
+BODY_BYTES = Gauge(
+    "burnstream_gateway_body_bytes", "Bytes of requests' bodies that are held at once."
+)
 PRODUCE_SECONDS = Histogram(
     "burnstream_gateway_produce_seconds",
     "From the hand-over to Kafka's acknowledgement.",

@@ -41,6 +41,12 @@ class GatewaySettings(RuntimeSettings):
         10 << 20, ge=1024, description="size of a request's body, as sent and as inflated"
     )
     body_timeout_seconds: float = Field(30.0, gt=0, description="for a request's body to arrive")
+    bodies_bytes_max: int = Field(
+        256 << 20, ge=1 << 20, description="bodies held at once, a customer a quarter; beyond, 503"
+    )
+    idle_timeout_seconds: float = Field(
+        75.0, gt=0, description="for a connection's next request head, and to read an answer"
+    )
     produce_timeout_seconds: float = Field(
         10.0, gt=0, description="for Kafka's acknowledgement; then the answer is 503"
     )

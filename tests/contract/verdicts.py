@@ -143,6 +143,8 @@ VERDICTS: list[tuple[str, Any, Verdict]] = [
     ("timestamp", "2025-01-17T14:30Z", TAKEN),
     ("timestamp", "2025-01-17T14:30:00.1Z", TAKEN),
     ("timestamp", "2025-01-17T14:30:00.123456789Z", TAKEN),
+    ("timestamp", f"2025-01-17T14:30:00.{'1' * 491}Z", TAKEN),
+    ("timestamp", f"2025-01-17T14:30:00.{'1' * 492}Z", REFUSED),
     ("timestamp", "2024-02-29T00:00:00Z", TAKEN),
     ("timestamp", "2025-02-29T00:00:00Z", REFUSED),
     ("timestamp", "2025-13-01T00:00:00Z", REFUSED),

@@ -1,5 +1,7 @@
 """A gateway in this process over the session's real Kafka, Postgres and Redis."""
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -11,12 +13,15 @@ import pytest
 from aiohttp import ClientResponse, ClientSession, web
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from deploy.local.servers import LocalServers
 from deploy.runtime.kafka import reader_options
-from gateway.app import build_app, make_runner, wire
+from gateway.app import build_app, wire
 from gateway.auth import hash_of
+from gateway.connections import make_runner
 from gateway.settings import GatewaySettings
 from schemas.topics import PARTITIONS_DEFAULT
 from sinks.topic_admin import ensure_topics
+from tests.integration.gateway.hostile import HostedGateway, hosted_gateway
 from tests.unit.gateway.fakes import API_KEY, CUSTOMER
 
 
@@ -123,6 +128,42 @@ async def settings(
     )
     await ensure_topics(found, ledger)
     return found
+
+
+@pytest.fixture(scope="module")
+def hosted_settings(
+    local_servers: LocalServers, migrated_template: str
+) -> Iterator[GatewaySettings]:
+    """What a gateway needs that a module's tests share: a process takes seconds to start."""
+    kafka, postgres, redis = local_servers.kafka, local_servers.postgres, local_servers.redis
+    if kafka is None or postgres is None or redis is None:
+        pytest.skip("not every server on this machine")
+    for server in (kafka, postgres, redis):
+        server.start()  # An earlier test may have killed it.
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.url_of("postgres"), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}".encode())
+        settings = GatewaySettings(
+            _env_file=None,
+            kafka_bootstrap_servers=local_servers.kafka_bootstrap,
+            database_url=postgres.url_of(name),
+            redis_url=redis.url,
+            topic_prefix=f"t{uuid.uuid4().hex[:10]}-",
+        )
+        with psycopg.connect(settings.database_url, autocommit=True) as connection:
+            add_customer(connection, CUSTOMER, API_KEY)
+            asyncio.run(ensure_topics(settings, connection))
+        yield settings
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="module")
+def hosted(
+    hosted_settings: GatewaySettings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HostedGateway]:
+    """The real process, shared by the tests of a module."""
+    with hosted_gateway(hosted_settings, tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
 
 
 class Gateways:

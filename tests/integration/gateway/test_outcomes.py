@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from gateway import dead_letters
 from schemas.dead_letter import REPLAY_OF_HEADER
 from tests.integration.gateway.conftest import RealGateway, add_customer
 from tests.integration.gateway.test_ingest import batch
@@ -215,3 +216,31 @@ async def test_dead_letters_are_listed_and_replayed_by_their_customer_only(
     )
     still = ledger.execute('SELECT status FROM "DeadLetter" WHERE id = %s', [foreign]).fetchone()
     assert still == ("OPEN",)
+
+
+async def test_a_letter_discarded_during_its_replay_stays_discarded(
+    gateway: RealGateway,
+    sink: Ledger,
+    ledger: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An operator's decision is not written over; the letter says that it was on its way."""
+    letter = sink.bury(event_id(0), 1, 5, 3)
+    write = dead_letters._write
+
+    async def write_and_discard(*arguments: Any) -> str:
+        place = await write(*arguments)
+        ledger.execute(
+            "UPDATE \"DeadLetter\" SET status = 'DISCARDED', resolved_at = now(), "
+            "resolved_by = 'ann' WHERE id = %s",
+            [letter],
+        )
+        return place
+
+    monkeypatch.setattr(dead_letters, "_write", write_and_discard)
+    assert (await gateway.post("/v1/events/dlq/replay", b""))[1]["count"] == 1
+    (record,) = await gateway.records()
+    marked = ledger.execute(
+        'SELECT status, replays, resolved_by, replayed_as FROM "DeadLetter"'
+    ).fetchone()
+    assert marked == ("DISCARDED", 1, "ann", f"{record.partition}:{record.offset}")

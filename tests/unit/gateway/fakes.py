@@ -10,10 +10,11 @@ from typing import Any
 from aiohttp import ClientSession, web
 from limits.aio.storage import RedisStorage
 
-from gateway.app import build_app, make_runner
+from gateway.app import build_app
 from gateway.auth import AUTHENTICATOR, Authenticator, hash_of
 from gateway.batches import BATCH_IDS, BatchIds
 from gateway.circuit_breaker import CircuitBreaker
+from gateway.connections import make_runner
 from gateway.duplicates import DUPLICATE_ADVICE, DuplicateAdvice, connect
 from gateway.errors import ApiError  # noqa: TC001 -- tests have no circular imports to mend
 from gateway.health import READINESS, Readiness

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from gateway import ingest
-from schemas.events import FieldError, TimestampPolicy, UsageEvent, validate_batch, validate_each
+from schemas.events import (
+    FieldError,
+    InvalidEvent,
+    TimestampPolicy,
+    UsageEvent,
+    validate_batch,
+    validate_each,
+    validate_leniently,
+)
 from tests.unit.gateway.fakes import CUSTOMER, EVENT
 
 NO_POLICY = TimestampPolicy(None, None)
@@ -79,6 +87,29 @@ def test_lenient_request_leaves_bad_events_out_and_names_them_by_index() -> None
         "errors": [{"path": "timestamp", "message": "More than 365 days in the past"}],
     }
     assert len(batch.events) == 2
+
+
+def test_lenient_and_strict_readers_agree_on_every_event() -> None:
+    """What a lenient request takes is what the streams would take of it, value for value."""
+    fields: list[dict[str, Any]] = [
+        {"input_tokens": 5.0, "quantity": 3, "duration_seconds": 2.5},
+        {"event_id": event_id(1).upper(), "idempotency_key": ""},
+        {"provider": "OPENAI", "provider_response": {"usage": {"prompt_tokens": 7}}},
+        {"metadata": {"a": [1, 2.5, None, True, "x", 2**63]}},
+        {"model": 5, "provider": {"a": [1]}, "input_tokens": []},
+        {"customer_id": None, "timestamp": "x", "metadata": {"a": 2**64}},
+        {"quantity": 10**16, "image_count": 1.5},
+    ]
+    text = body(*(EVENT | one for one in fields), {"metadata": {"a": [1]}}, {})
+
+    lenient, each = validate_leniently(text), validate_each(text)
+
+    assert [one for one in lenient if not isinstance(one, InvalidEvent)] == [
+        one for one in each if not isinstance(one, InvalidEvent)
+    ]
+    assert [one.errors for one in lenient if isinstance(one, InvalidEvent)] == [
+        one.errors for one in each if isinstance(one, InvalidEvent)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +190,8 @@ def test_largest_possible_event_fits_a_record() -> None:
     """A valid event can always be written, whatever its texts."""
     fields = ("user_id", "team_id", "feature_id", "model", "image_size", "quality", "resolution")
     texts = dict.fromkeys((*fields, "unit_type", "idempotency_key"), "\x01" * 512)
-    batch = events(12, metadata={"a": "x" * 65_000}, **texts)
+    moment = f"2025-01-17T14:30:00.{'1' * 491}Z"
+    batch = events(12, metadata={"a": "x" * 65_000}, timestamp=moment, **texts)
 
     records = ingest.to_records(batch)
 
