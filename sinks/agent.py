@@ -48,6 +48,7 @@ from sinks.postgres import (
     Connection,
     Remedy,
     connect,
+    read_offsets,
     remedy_for,
     rollback,
     terminate_holders,
@@ -79,6 +80,7 @@ log = structlog.get_logger("sinks")
 RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 5.0
 LEFT_OUT_RETRY_SECONDS = 0.1
+LOOK_BEHIND_SECONDS = 10.0
 
 Step = Callable[[Work], Awaitable[None]]
 
@@ -120,9 +122,6 @@ async def apply(work: Work) -> None:
 class Consumer(Protocol):
     """What the agent asks of the app that hands it runs."""
 
-    def seek_back(self, partition: int, offset: int) -> None:
-        """Void what was handed over of a partition and read it again from `offset`."""
-
     def resume_again(self, partition: int) -> None:
         """Void what was handed over of a partition and ask where it goes on."""
 
@@ -142,6 +141,7 @@ class SinkAgent:
         self._looked_again: dict[int, int] = {}  # partition -> expected offset looked for twice
         # Since when a partition has been tried in vain without a break; monotonic seconds.
         self._left_out_since: dict[int, float] = {}
+        self._looked_behind: dict[int, float] = {}  # partition -> monotonic seconds
         self._retry_seconds = RETRY_SECONDS_MIN
 
     def resumed(self, partition: int, offset: int, ledger_rated_offset: int) -> None:
@@ -183,14 +183,15 @@ class SinkAgent:
             self.consumer.resume_again(run.partition)
             return
         if run.first_offset > expected and self._looked_again.get(run.partition) != expected:
-            # Skipped by the consumer, or not in the log: look there once more.
+            # Skipped by the consumer, or not in the log: look there once more. What waits here for
+            # its transaction becomes void with it, so reading goes on from the ledger's position.
             log.warning(
                 "Run begins late", partition=run.partition, at=run.first_offset, expected=expected
             )
             self._looked_again[run.partition] = expected
             run.release()
             self._left_out_since.pop(run.partition, None)
-            self.consumer.seek_back(run.partition, expected)
+            self.consumer.resume_again(run.partition)
             return
         self._expected[run.partition] = run.next_offset
         self._inbox.put(run, [read_record(record.offset, record.value) for record in run.records])
@@ -234,6 +235,19 @@ class SinkAgent:
             self._rated_offsets[reached.partition] = reached.rated_offset
             self._left_out_since.pop(reached.partition, None)
         self._inbox.done(gathering, frozenset(work.reached))
+        for clipped in work.clipped:
+            if clipped.is_gapped:
+                self._look_behind(clipped.reached.partition)
+
+    def _look_behind(self, partition: int) -> None:
+        """A batch is missing: ask, now and then, whether the log is still the one that was read.
+
+        One that lost its end and was written to since may hold what is missing below.
+        """
+        now = time.monotonic()
+        if now - self._looked_behind.get(partition, -LOOK_BEHIND_SECONDS) >= LOOK_BEHIND_SECONDS:
+            self._looked_behind[partition] = now
+            self.consumer.resume_again(partition)
 
     async def _press(self, work: Work) -> None:
         """End the session of a sink that holds partitions of ours for too long."""
@@ -257,6 +271,20 @@ class SinkAgent:
             self._rated_offsets.pop(partition, None)
             self._left_out_since.pop(partition, None)
             self.consumer.resume_again(partition)
+
+    async def look_at_ledger(self) -> None:
+        """Have partitions read again whose ledger went back, though no record comes to show it.
+
+        Raises psycopg.Error or OSError when Postgres is away.
+        """
+        seen = dict(self._rated_offsets)
+        async with await connect(self._settings.database_url) as connection:
+            found = await read_offsets(connection, self._topic, list(seen))
+        for partition, reached in found.items():
+            if reached.rated_offset < seen[partition]:
+                log.error("The ledger went back: reading again", partition=partition)
+                self._rated_offsets.pop(partition, None)
+                self.consumer.resume_again(partition)
 
     async def _recover(self, error: psycopg.Error) -> None:
         """Wait as an error of Postgres calls for; a bug ends the process."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+import psycopg
 import structlog
 
 from deploy.runtime.kafka import client_options
@@ -18,11 +19,11 @@ from sinks.settings import SinkSettings
 log = structlog.get_logger("sinks")
 
 LAG_SECONDS = 2.0
+LEDGER_SECONDS = 5.0
 
 
-def build(settings: SinkSettings, slot: StateSlot) -> RunsApp:
-    """Return the app of one worker, with its agent."""
-    agent = SinkAgent(settings)
+def build(settings: SinkSettings, slot: StateSlot, agent: SinkAgent) -> RunsApp:
+    """Return the app of one worker, about its agent."""
     config = RunsConfig(
         group=settings.topics.sinks_group,
         topic=settings.topics.rated,
@@ -44,11 +45,13 @@ def build(settings: SinkSettings, slot: StateSlot) -> RunsApp:
 
 async def run(settings: SinkSettings, slot: StateSlot) -> None:
     """Work until SIGTERM or SIGINT."""
-    app = build(settings, slot)
+    agent = SinkAgent(settings)
+    app = build(settings, slot, agent)
     publisher = PricePublisher(settings)
     beside = [
         asyncio.create_task(publisher.run(), name="prices"),
         asyncio.create_task(_watch_lag(app), name="lag"),
+        asyncio.create_task(_watch_ledger(agent), name="ledger"),
     ]
     try:
         await serve(app, grace_seconds=settings.shutdown_grace_seconds)
@@ -59,9 +62,18 @@ async def run(settings: SinkSettings, slot: StateSlot) -> None:
                 await task
 
 
+async def _watch_ledger(agent: SinkAgent) -> None:
+    """A ledger restored from a backup shows at the next record; on a quiet partition, here."""
+    while True:
+        await asyncio.sleep(LEDGER_SECONDS)
+        with contextlib.suppress(psycopg.Error, OSError):  # Postgres is away: nothing to see.
+            await agent.look_at_ledger()
+
+
 async def _watch_lag(app: RunsApp) -> None:
     while True:
         await asyncio.sleep(LAG_SECONDS)
         if app.consumer is not None:
+            metrics.LAG.clear()  # of partitions that another worker has now
             for partition, records in app.lag().items():
                 metrics.LAG.labels(partition).set(records)

@@ -97,16 +97,15 @@ async def audit_log(settings: RuntimeSettings, connection: psycopg.Connection[An
     """
     report = LogReport()
     folder = resources.files("sinks") / "sql"
-    reader = AIOKafkaConsumer(**reader_options(settings, "audit"))
-    await reader.start()
-    try:
-        with connection.transaction(), connection.cursor(row_factory=class_row(Covered)) as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            query = (folder / "audit_log_partitions.sql").read_bytes()
-            for covered in cursor.execute(query, {"topic": settings.topics.raw}).fetchall():
+    with connection.transaction(), connection.cursor(row_factory=class_row(Covered)) as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        query = (folder / "audit_log_partitions.sql").read_bytes()
+        partitions = cursor.execute(query, {"topic": settings.topics.raw}).fetchall()
+        if not partitions:
+            return report
+        async with AIOKafkaConsumer(**reader_options(settings, "audit")) as reader:
+            for covered in partitions:
                 await _audit_partition(connection, reader, settings.topics.raw, covered, report)
-    finally:
-        await reader.stop()
     return report
 
 

@@ -136,6 +136,12 @@ class Clipped:
     passed_over: list[RatedRecord]
     replays: int
 
+    @property
+    def is_gapped(self) -> bool:
+        """Whether something is missing before a record that was passed over."""
+        position = self.reached.next_offset
+        return any(one.batch.next_offset > position for one in self.passed_over)
+
 
 class LogMadeAgainError(Exception):
     """Offsets that were applied before hold other records now: the raw log was made again."""
@@ -144,7 +150,8 @@ class LogMadeAgainError(Exception):
         super().__init__(
             f"partition {reached.partition}: offset {offset} is below {reached.next_offset}, which"
             f" was applied, yet its broker time {broker_time} is above {reached.max_broker_time}:"
-            " the raw log was made again or cut off; see burnstream repair new-epoch"
+            " the raw log was made again or cut off. Look at it, then open a new epoch:"
+            f" burnstream repair new-epoch {reached.partition} --reason ..."
         )
 
 

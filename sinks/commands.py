@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from deploy.runtime.exit import ExitCode
-from deploy.runtime.kafka import producer_options
+from deploy.runtime.kafka import producer_options, stop_in_time
 from deploy.runtime.settings import RuntimeSettings, load_settings
 from schemas.dead_letter import Reason
 from schemas.rated import Kind
@@ -30,9 +30,11 @@ from sinks import audit as ledger_audit
 from sinks import audit_log as log_audit
 from sinks import dead_letters, migrations, seed, topic_admin, wallet_credit
 from sinks import repair as log_repair
+from sinks import scale as topic_growth
 from sinks.wallet_credit import CreditType
 
 CONNECT_TIMEOUT_SECONDS = 10
+PRODUCER_STOP_SECONDS = 5.0
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 wallet_app = typer.Typer(help="Wallets.", no_args_is_help=True)
@@ -68,6 +70,7 @@ class Status(StrEnum):
 _REFUSALS = (
     migrations.MigrationError,
     topic_admin.TopicDriftError,
+    topic_growth.ScaleError,
     wallet_credit.CreditError,
     dead_letters.DeadLetterError,
     log_repair.RepairError,
@@ -134,7 +137,7 @@ async def _raw_producer(settings: RuntimeSettings) -> AsyncIterator[AIOKafkaProd
         await producer.start()
         yield producer
     finally:
-        await producer.stop()
+        await stop_in_time(producer, PRODUCER_STOP_SECONDS)
 
 
 def _plain(value: object) -> object:
@@ -188,6 +191,39 @@ def topics(
             "\n".join(f"created {name}" for name in report.created)
             or f"topics are as they should be ({report.partitions} partitions)"
         ),
+    )
+
+
+@app.command()
+def scale(
+    partitions: Annotated[
+        int, typer.Option(min=1, max=1024, help="Of usage.raw; as many as there are, or more.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Add partitions while everything runs; killed in between, run it again."""
+    with _ledger() as (settings, connection):
+        report = asyncio.run(topic_growth.scale(settings, connection, partitions))
+    _print(as_json, asdict(report), lambda: "\n".join(_scale_lines(report)))
+
+
+def _scale_lines(report: topic_growth.ScaleReport) -> Iterator[str]:
+    if report.positions:
+        yield f"SinkOffset: {report.positions} positions added"
+    for one in report.grown:
+        yield f"{one.topic}: {one.before} -> {one.partitions} partitions"
+    if not report.grown:
+        yield f"nothing to add: there are {report.partitions} partitions"
+        return
+    yield (
+        "Gateways write to them and workers share them out within seconds, by themselves; nothing "
+        "is to be restarted. Other producers follow when their clients look again (5 minutes, "
+        "usually)."
+    )
+    yield (
+        "New events of many customers go to another partition than their earlier ones. A duplicate "
+        "of one that lies there is charged no more than before, but it is Postgres that finds it: "
+        "expect more conflicts for the length of the dedupe window."
     )
 
 
@@ -384,9 +420,22 @@ def discard(ids: Ids, reason: Why, by: By = "", as_json: Json = False) -> None:
 
 
 @repair_app.command()
-def new_epoch(partition: Partition, reason: Why, by: By = "", as_json: Json = False) -> None:
-    """Go on with a raw log that was made again or cut off below what had been applied."""
-    _repair(Kind.NEW_EPOCH, partition, reason, by, as_json)
+def new_epoch(
+    partition: Partition,
+    reason: Why,
+    by: By = "",
+    from_offset: Annotated[
+        int | None,
+        typer.Option(
+            "--from",
+            min=0,
+            help="Where the new log begins, if the broker's times do not tell; too low is safe.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a log that was made again, or cut off below what had been applied."""
+    _repair(Kind.NEW_EPOCH, partition, reason, by, as_json, from_offset)
 
 
 @repair_app.command()
@@ -395,11 +444,24 @@ def accept_hole(partition: Partition, reason: Why, by: By = "", as_json: Json = 
     _repair(Kind.HOLE, partition, reason, by, as_json)
 
 
-def _repair(kind: Kind, partition: int, reason: str, by: str, as_json: bool) -> None:
+def _repair(  # noqa: PLR0917 -- a command's arguments
+    kind: Kind,
+    partition: int,
+    reason: str,
+    by: str,
+    as_json: bool,
+    from_offset: int | None = None,
+) -> None:
     with _ledger() as (settings, connection):
         decision = asyncio.run(
             log_repair.repair(
-                settings, connection, kind, partition, reason=reason, by=by or getpass.getuser()
+                settings,
+                connection,
+                kind,
+                partition,
+                reason=reason,
+                by=by or getpass.getuser(),
+                from_offset=from_offset,
             )
         )
     _print(

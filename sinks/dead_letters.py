@@ -113,16 +113,18 @@ async def replay(
     None stands for a record that Kafka has, without saying where (see `place_of`).
 
     A letter is marked only after Kafka's acknowledgement: a crash in between replays it once more,
-    which is harmless, because Postgres charges it once.
+    which is harmless, because Postgres charges it once. One that somebody discards in between stays
+    discarded, and says by its `replays` and `replayed_as` that its bytes were on their way.
 
     Raises:
-        DeadLetterError: a letter was discarded.
+        DeadLetterError: letters were discarded, before (then nothing was written) or meanwhile.
         TimeoutError, aiokafka.errors.KafkaError: not acknowledged; the letters before are marked.
     """
     discarded = [letter.id for letter in letters if letter.status == "DISCARDED"]
     if discarded:
         raise DeadLetterError(f"discarded, not replayed: {', '.join(discarded)}")
     places: list[str | None] = []
+    too_late: list[str] = []
     for letter in letters:
         sending = await producer.send(
             raw_topic,
@@ -133,8 +135,14 @@ async def replay(
         # Shielded: a cancelled wait must not cancel the producer's own future.
         record = await asyncio.wait_for(asyncio.shield(sending), ACK_TIMEOUT_SECONDS)
         place = place_of(record)
-        _mark_replayed(connection, letter, place, by, reason)
+        if _mark_replayed(connection, letter, place, by, reason) == "DISCARDED":
+            too_late.append(f"{letter.id} (replayed as {place})")
         places.append(place)
+    if too_late:
+        raise DeadLetterError(
+            f"discarded by somebody while they were replayed: {', '.join(too_late)}; what stands "
+            f"in {raw_topic} is charged all the same"
+        )
     return places
 
 
@@ -149,14 +157,20 @@ def _mark_replayed(
     place: str | None,
     by: str,
     reason: str | None,
-) -> None:
+) -> str | None:
+    """Return the letter's status then; None when its row is gone."""
     with connection.transaction():
-        connection.execute(
-            "UPDATE \"DeadLetter\" SET status = 'REPLAYED', replays = replays + 1, "
-            "replayed_as = %s, resolved_at = now(), resolved_by = %s, resolved_reason = %s "
-            "WHERE id = %s",
-            [place, by, reason, letter.id],
+        cursor = connection.execute(
+            'UPDATE "DeadLetter" SET replays = replays + 1, replayed_as = %(place)s, '
+            "status = CASE status WHEN 'DISCARDED' THEN status ELSE 'REPLAYED' END, "
+            "resolved_at = CASE status WHEN 'DISCARDED' THEN resolved_at ELSE now() END, "
+            "resolved_by = CASE status WHEN 'DISCARDED' THEN resolved_by ELSE %(by)s END, "
+            "resolved_reason = CASE status WHEN 'DISCARDED' THEN resolved_reason "
+            "ELSE %(reason)s END WHERE id = %(id)s RETURNING status",
+            {"place": place, "by": by, "reason": reason, "id": letter.id},
         )
+        row = cursor.fetchone()
+    return None if row is None else str(row[0])
 
 
 def discard(

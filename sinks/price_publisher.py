@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from psycopg.rows import dict_row
 
 from deploy.runtime.exit import die
-from deploy.runtime.kafka import producer_options, reader_options
+from deploy.runtime.kafka import producer_options, reader_options, stop_in_time
 from sinks import metrics
 from sinks.postgres import Connection, Remedy, connect, remedy_for
 from sinks.prices import Published, Snapshot, snapshot
@@ -151,15 +151,8 @@ class PricePublisher:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    """Stop a producer; drop what it still holds when Kafka does not take it in time."""
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-            await producer.stop()
-    except TimeoutError:
+    if not await stop_in_time(producer, STOP_TIMEOUT_SECONDS):
         log.warning("Records of the price publisher dropped: Kafka does not take them")
-        # stop() waits for its records without end; these are the two parts it would close then.
-        await producer._sender.close()  # noqa: SLF001
-        await producer.client.close()
 
 
 async def read_snapshot(connection: Connection) -> Snapshot:

@@ -28,6 +28,9 @@ from schemas.rated import (
     unpack_fold,
 )
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
+from sinks.agreement import AppliedRow, RowBack, read_on_at
+from sinks.batch import Reached
+from sinks.statements import statement
 
 ACK_TIMEOUT_SECONDS = 30.0
 FETCH_TIMEOUT_MS = 1_000
@@ -100,6 +103,11 @@ class PartitionState:
     unreachable: Sequence[RatedRecord] = ()
     is_refused: bool = False
 
+    @property
+    def is_rated_lost(self) -> bool:
+        """Whether `usage.rated` has lost records that were not applied."""
+        return self.rated_start > self.rated_offset and bool(self.ahead)
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -113,19 +121,36 @@ class Decision:
     written_again: int = 0
 
 
-def plan_new_epoch(state: PartitionState) -> int:
+def plan_new_epoch(state: PartitionState, from_offset: int | None = None) -> int:
     """Return where the new epoch starts: at the first record that is younger than all applied ones.
 
-    Raises RepairError when the raw log is the one that was applied.
+    `from_offset`: a person says where, and answers for it; too low is safe, since what is charged
+    is recognised.
+
+    Where the raw log is the one that was applied, and only what was rated of it is lost, at the
+    position: streams rate from there on again.
+
+    Raises RepairError when both logs are, or when the raw log has no such offset.
     """
+    if from_offset is not None:
+        if not state.raw_start <= from_offset <= state.raw_end:
+            raise RepairError(
+                f"partition {state.partition} cannot go on at {from_offset}: the raw log holds "
+                f"[{state.raw_start}, {state.raw_end})"
+            )
+        return from_offset
     younger = state.first_younger_offset
     if state.raw_end < state.next_offset:
         return state.raw_end if younger is None else younger
     if younger is not None and younger < state.next_offset:
         return younger
+    if state.is_rated_lost and state.raw_start <= state.next_offset:
+        return state.next_offset
     raise RepairError(
         f"partition {state.partition} needs no new epoch: the raw log ends at {state.raw_end}, "
-        f"{state.next_offset} is applied, and nothing below is younger than what was applied"
+        f"{state.next_offset} is applied, and nothing below is younger than what was applied. If "
+        f"it is another log all the same (the broker's clock went back), say where it begins: "
+        f"--from OFFSET"
     )
 
 
@@ -134,12 +159,15 @@ def plan_hole(state: PartitionState) -> int:
 
     Raises RepairError when the events of the hole can still come.
     """
-    raw_is_gone = state.raw_start > state.next_offset
-    rated_is_gone = state.rated_start > state.rated_offset and bool(state.ahead)
-    if not (raw_is_gone or rated_is_gone):
+    if state.raw_start <= state.next_offset:
+        remedy = (
+            f"have it rated again: burnstream repair new-epoch {state.partition}"
+            if state.is_rated_lost
+            else "streams will fill it"
+        )
         raise RepairError(
             f"partition {state.partition} has no hole to accept: {state.next_offset} is next and "
-            f"the raw log holds it (it starts at {state.raw_start}); streams will fill it"
+            f"the raw log holds it (it starts at {state.raw_start}); {remedy}"
         )
     return min((batch.first_offset for batch in state.ahead), default=state.raw_start)
 
@@ -152,15 +180,19 @@ async def repair(
     *,
     reason: str,
     by: str,
+    from_offset: int | None = None,
 ) -> Decision:
     """Write the decision for one partition, when its state calls for it.
+
+    `from_offset`: where a new epoch starts, said by a person.
 
     Raises:
         RepairError: it does not, or there is no such partition.
         aiokafka.errors.KafkaError, psycopg.OperationalError, TimeoutError: unreachable.
     """
     state = await read_state(settings, connection, partition)
-    following = plan_new_epoch(state) if kind is Kind.NEW_EPOCH else plan_hole(state)
+    is_new_epoch = kind is Kind.NEW_EPOCH
+    following = plan_new_epoch(state, from_offset) if is_new_epoch else plan_hole(state)
     ahead = state.ahead if kind is Kind.HOLE else ()
     batch = RatedBatch(
         partition=partition,
@@ -175,7 +207,7 @@ async def repair(
     )
     first, marker = await _append(settings, state, batch, ahead)
     # A sink that stopped reads on from here; so does one whose rated log was made again.
-    resume = first if state.is_refused else marker
+    resume = first if state.is_refused else min(marker, state.rated_offset)
     with connection.transaction():
         connection.execute(
             'UPDATE "SinkOffset" SET rated_offset = %s '
@@ -267,7 +299,7 @@ async def read_state(
     """Read the partition's position and logs; rated records not applied yet count as applied."""
     topics = settings.topics
     row = connection.execute(
-        'SELECT next_offset, max_broker_time, rated_offset FROM "SinkOffset" '
+        'SELECT next_offset, max_broker_time, rated_offset, epoch FROM "SinkOffset" '
         "WHERE topic = %s AND partition = %s",
         [topics.raw, partition],
     ).fetchone()
@@ -279,8 +311,8 @@ async def read_state(
     try:
         starts = await reader.beginning_offsets([raw, rated])
         ends = await reader.end_offsets([raw, rated])
-        # A log that ends below what was read of it was made again: it is read from its start.
-        first = row[2] if row[2] <= ends[rated] else 0
+        reached = Reached(partition, row[3], row[0], row[2], row[1])
+        first = await read_on_at(reader, rated, reached, _rows_back(connection, raw))
         rest = Rest(next_offset=row[0], max_broker_time=row[1])
         unread = range(max(first, starts[rated]), ends[rated])
         await _read_rest(reader, rated, unread, rest)
@@ -290,7 +322,7 @@ async def read_state(
     return PartitionState(
         partition=partition,
         next_offset=rest.next_offset,
-        rated_offset=row[2],
+        rated_offset=first,
         rated_start=starts[rated],
         rated_end=ends[rated],
         raw_start=starts[raw],
@@ -300,6 +332,15 @@ async def read_state(
         unreachable=rest.applicable if rest.is_refused else (),
         is_refused=rest.is_refused,
     )
+
+
+def _rows_back(connection: psycopg.Connection[Any], raw: TopicPartition) -> RowBack:
+    async def row_back(back: int) -> AppliedRow | None:
+        parameters = {"topic": raw.topic, "partition": raw.partition, "back": back}
+        row = connection.execute(statement("applied_row"), parameters).fetchone()
+        return None if row is None else AppliedRow(*row)
+
+    return row_back
 
 
 async def _read_rest(

@@ -4,7 +4,10 @@ Kafka's committed offset is never asked.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import psycopg
 import structlog
@@ -12,12 +15,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.runtime.exit import ExitCode, die
-from deploy.runtime.kafka import reader_options
+from deploy.runtime.kafka import SMALLEST_FETCH, reader_options
 from schemas.rated import FOLD_HEADER, Cover, Kind, cover, unpack_fold
 from sinks import metrics
+from sinks.agreement import AppliedRow, read_on_at
 from sinks.batch import Reached
 from sinks.postgres import Remedy, connect, read_offsets, remedy_for
 from sinks.settings import SinkSettings
+from sinks.statements import statement
 
 log = structlog.get_logger("sinks")
 
@@ -35,8 +40,9 @@ class ResumePoint:
     async def __call__(self, partition: int) -> int:
         """Return the offset of `usage.rated` to read next.
 
-        Ends the process when there is no SinkOffset row, or when the log ends below or starts above
-        what was read of it and nothing in it goes on from there: a person must decide.
+        Ends the process when there is no SinkOffset row, when both logs end below what
+        was applied, or when this one starts above what was read of it and nothing in it goes on
+        from there: a person must decide.
         """
         while True:
             try:
@@ -65,31 +71,85 @@ class ResumePoint:
                 " topics (or scale), which alone makes it",
                 ExitCode.REFUSED,
             )
-        reader = AIOKafkaConsumer(**reader_options(self._settings, "sinks-resume"))
+        async with self._reader(**SMALLEST_FETCH) as reader:
+            reached = await self._agree(reader, reached)
+        async with self._reader() as reader:
+            return await self._check(reader, reached), reached
+
+    @asynccontextmanager
+    async def _reader(self, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+        reader = AIOKafkaConsumer(**(reader_options(self._settings, "sinks-resume") | options))
         try:
             await reader.start()
-            return await self._check(reader, reached), reached
+            yield reader
         finally:
             await reader.stop()
+
+    async def _require_raw_log(self, reader: AIOKafkaConsumer, reached: Reached) -> None:
+        """End the process when `usage.raw` ends below what was applied of it."""
+        log_of = TopicPartition(self._settings.topics.raw, reached.partition)
+        end: int = (await reader.end_offsets([log_of]))[log_of]
+        if end < reached.next_offset:
+            die(
+                f"{log_of.topic}[{log_of.partition}] ends at offset {end}, but is applied up to"
+                f" {reached.next_offset}: it was made again or cut off. Look at it, then open a new"
+                f" epoch: burnstream repair new-epoch {log_of.partition} --reason ...",
+                ExitCode.REFUSED,
+            )
+
+    async def _agree(self, reader: AIOKafkaConsumer, reached: Reached) -> Reached:
+        """Go back to where `usage.rated` is the log that was applied, if it is another beyond.
+
+        It was made again or cut off: streams write again what is missing, and what is applied
+        already is clipped.
+        """
+        log_of = TopicPartition(self._settings.topics.rated, reached.partition)
+        topic = self._settings.topics.raw
+        async with await connect(self._settings.database_url) as connection:
+
+            async def row_back(back: int) -> AppliedRow | None:
+                parameters = {"topic": topic, "partition": reached.partition, "back": back}
+                cursor = await connection.execute(statement("applied_row"), parameters)
+                row = await cursor.fetchone()
+                return None if row is None else AppliedRow(*row)
+
+            offset = await read_on_at(reader, log_of, reached, row_back)
+            if offset >= reached.rated_offset:
+                return reached
+            await self._require_raw_log(reader, reached)
+            log.error(
+                "usage.rated was made again or cut off: reading it again",
+                partition=reached.partition,
+                rated_offset=reached.rated_offset,
+                reading_from=offset,
+            )
+            await connection.execute(
+                statement("read_again"),
+                {
+                    "topic": topic,
+                    "partition": reached.partition,
+                    "epoch": reached.epoch,
+                    "next_offset": reached.next_offset,
+                    "known": reached.rated_offset,
+                    "rated_offset": offset,
+                },
+            )
+        return replace(reached, rated_offset=offset)
 
     async def _check(self, reader: AIOKafkaConsumer, reached: Reached) -> int:
         log_of = TopicPartition(self._settings.topics.rated, reached.partition)
         start: int = (await reader.beginning_offsets([log_of]))[log_of]
         end: int = (await reader.end_offsets([log_of]))[log_of]
-        if end < reached.rated_offset:
-            die(
-                f"{log_of.topic}, partition {log_of.partition}, ends at {end}, yet was read up to"
-                f" {reached.rated_offset}: it was made again or cut off; see burnstream repair"
-                " new-epoch",
-                ExitCode.REFUSED,
-            )
         if start <= reached.rated_offset:
             return reached.rated_offset
         if not await self._goes_on(reader, log_of, reached, range(start, end)):
             die(
-                f"{log_of.topic}, partition {log_of.partition}, starts at {start}, yet was read"
-                f" only up to {reached.rated_offset}, and nothing in it goes on from"
-                f" {reached.next_offset}: see burnstream repair accept-hole",
+                f"{log_of.topic}[{log_of.partition}] begins at offset {start}, but was read only"
+                f" up to {reached.rated_offset}, and nothing in it goes on from"
+                f" {reached.next_offset}. Have it rated again, if"
+                f" {self._settings.topics.raw} still holds that offset: burnstream repair new-epoch"
+                f" {log_of.partition} --reason ...; else accept what is lost: burnstream repair"
+                f" accept-hole {log_of.partition} --reason ...",
                 ExitCode.REFUSED,
             )
         return start

@@ -1,4 +1,7 @@
-"""`burnstream topics`: makes the topics in an order that loses nothing, and refuses on drift."""
+"""`burnstream topics`: makes the topics in an order that loses nothing, and refuses on drift.
+
+Partitions are added by `sinks.scale`; here is said when that was begun and not finished.
+"""
 
 import asyncio
 import time
@@ -115,6 +118,29 @@ def _retention(state: TopicState) -> float:
     return float("inf") if value < 0 else float(value)
 
 
+def find_remedy(
+    topics: Topics, states: Mapping[str, TopicState], partitions: int, positions: Mapping[int, int]
+) -> list[str]:
+    """Say how to go on where only some of what goes together has this many partitions, or none.
+
+    `positions`: what the ledger has applied, by partition of `usage.raw`.
+    """
+    if topics.raw not in states:
+        return []
+    sizes = {states[name].partitions for name in partitioned(topics) if name in states}
+    most = max(*sizes, 1 + max(positions, default=-1))
+    if sizes != {most}:
+        return [f"a scale was not finished: run `burnstream scale --partitions {most}`"]
+    if partitions > most:
+        return [f"partitions are added by `burnstream scale --partitions {partitions}`"]
+    return []
+
+
+def partitioned(topics: Topics) -> list[str]:
+    """Names of the topics that have equally many partitions, in the order in which they grow."""
+    return [topics.prefix + spec.name for spec in TOPIC_SPECS if spec.is_partitioned]
+
+
 async def ensure_topics(
     settings: RuntimeSettings,
     connection: psycopg.Connection[Any],
@@ -134,25 +160,35 @@ async def ensure_topics(
     async with admin_client(settings) as admin:
         states = await describe(admin, topics)
         count = partitions or _existing_partitions(topics, states) or PARTITIONS_DEFAULT
-        _refuse_drift(topics, states, count, settings)
-        warnings = _ledger_warnings(connection, topics, states, count)
+        positions = read_positions(connection, topics.raw)
+        _refuse_drift(topics, states, count, settings, positions)
+        warnings = _ledger_warnings(topics, states, positions)
         missing = [spec for spec in TOPIC_SPECS if topics.prefix + spec.name not in states]
         before_raw = [spec for spec in missing if spec is not RAW]
         await _create(admin, topics, before_raw, count)
-        _create_sink_offsets(connection, topics.raw, count)
+        create_positions(connection, topics.raw, count)
         await _create(admin, topics, [spec for spec in missing if spec is RAW], count)
         states = await _wait_for_all(admin, topics)
         # A broker's own policy may have changed what was asked for.
-        _refuse_drift(topics, states, count, settings)
+        _refuse_drift(topics, states, count, settings, positions)
     return TopicsReport(count, [topics.prefix + spec.name for spec in missing], warnings)
 
 
 def _refuse_drift(
-    topics: Topics, states: Mapping[str, TopicState], partitions: int, settings: RuntimeSettings
+    topics: Topics,
+    states: Mapping[str, TopicState],
+    partitions: int,
+    settings: RuntimeSettings,
+    positions: Mapping[int, int],
 ) -> None:
     differences = find_drift(topics, states, partitions, settings.dedupe_window_hours)
+    beyond = [partition for partition in positions if partition >= partitions]
+    if beyond:
+        differences.append(
+            f"SinkOffset holds partitions {beyond} of {topics.raw}, which has {partitions}"
+        )
     if differences:
-        raise TopicDriftError(differences)
+        raise TopicDriftError(differences + find_remedy(topics, states, partitions, positions))
 
 
 def _existing_partitions(topics: Topics, states: Mapping[str, TopicState]) -> int | None:
@@ -164,40 +200,37 @@ def _existing_partitions(topics: Topics, states: Mapping[str, TopicState]) -> in
 
 
 def _ledger_warnings(
-    connection: psycopg.Connection[Any],
-    topics: Topics,
-    states: Mapping[str, TopicState],
-    partitions: int,
+    topics: Topics, states: Mapping[str, TopicState], positions: Mapping[int, int]
 ) -> list[str]:
-    """Compare the ledger's positions with the topics; refuse rows of absent partitions."""
-    rows = connection.execute(
-        'SELECT partition, next_offset FROM "SinkOffset" WHERE topic = %s ORDER BY partition',
-        [topics.raw],
-    ).fetchall()
-    beyond = [partition for partition, _ in rows if partition >= partitions]
-    if beyond:
-        raise TopicDriftError(
-            [f"SinkOffset holds partitions {beyond} of {topics.raw}, which has {partitions}"]
-        )
+    """Compare what the ledger has applied with a topic that is not there."""
     if topics.raw in states:
         return []
     return [
         f"{topics.raw} is made anew, but the ledger has applied partition {partition} up to offset "
         f"{next_offset}; decide with `burnstream repair new-epoch {partition}`"
-        for partition, next_offset in rows
+        for partition, next_offset in positions.items()
         if next_offset > 0
     ]
 
 
-def _create_sink_offsets(
-    connection: psycopg.Connection[Any], raw_topic: str, partitions: int
-) -> None:
-    with connection.transaction():
+def read_positions(connection: psycopg.Connection[Any], raw_topic: str) -> dict[int, int]:
+    """Return up to which offset the ledger has applied each partition that it knows of."""
+    return dict(
         connection.execute(
+            'SELECT partition, next_offset FROM "SinkOffset" WHERE topic = %s ORDER BY partition',
+            [raw_topic],
+        ).fetchall()
+    )
+
+
+def create_positions(connection: psycopg.Connection[Any], raw_topic: str, partitions: int) -> int:
+    """Let the ledger begin each partition that it does not know at 0; return how many."""
+    with connection.transaction():
+        return connection.execute(
             'INSERT INTO "SinkOffset" (topic, partition, next_offset) '
             "SELECT %s, generate_series(0, %s - 1), 0 ON CONFLICT DO NOTHING",
             [raw_topic, partitions],
-        )
+        ).rowcount
 
 
 @asynccontextmanager

@@ -361,22 +361,20 @@ async def copy_letters(work: Work) -> None:
 
 
 async def _close_letters(work: Work) -> None:
-    """Close letters of the customers whose events were charged; anybody may name any letter."""
-    replays = [
-        (charge.entry["event"]["customer_id"], charge.entry.get("replay_of"))
-        for charge, _ in work.charges
-    ]
-    replays += [(repeat.event["customer_id"], repeat.replay_of) for repeat in work.repeats]
+    """Close letters of the events that were charged; anybody may name any letter."""
+    replays = [(charge.entry["event"], charge.entry.get("replay_of")) for charge, _ in work.charges]
+    replays += [(repeat.event, repeat.replay_of) for repeat in work.repeats]
     closed = [
-        (customer, position)
-        for customer, replay_of in replays
+        (event, position)
+        for event, replay_of in replays
         if replay_of is not None and (position := _position(replay_of)) is not None
     ]
     if closed:
         await work.connection.execute(
             statement("close_letters"),
             {
-                "customers": [customer for customer, _ in closed],
+                "customers": [event["customer_id"] for event, _ in closed],
+                "events": [event["event_id"] for event, _ in closed],
                 "partitions": [position.partition for _, position in closed],
                 "epochs": [position.epoch for _, position in closed],
                 "offsets": [position.offset for _, position in closed],

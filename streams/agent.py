@@ -1,6 +1,20 @@
 """The agent over `usage.raw`: from a run of records to rated batches, in the data's order.
 
-    admit -> decode -> [ dedupe -> price -> total -> emit -> remember ] per part -> acknowledge
+A partition is folded before its first run; whoever dies there has written nothing. A run is
+admitted, decoded, cut into parts; each part goes through `STEPS`; then the run is acknowledged.
+What if the process dies after a step:
+
+    dedupe                  nothing was written; the next owner's fold ends where this one's did,
+                            and the same records are read and decided again
+    price, total            as above
+    send                    nobody knows whether Kafka has the batch. The next owner's fold does: it
+                            goes on behind it, or at the same records
+    await_acknowledgement   Kafka has the batch: every fold goes on behind it, sinks apply it once
+    remember                as above; what was remembered is in the log, and so in the fold
+
+Then Kafka's offset moves, a hint for those who watch the lag. What a *frozen* process still sends
+when it wakes up counts where it is first in the log; where its successor was, every sink and every
+fold clips it.
 
 Nothing else that matters is written beside the rated batch, and nothing is remembered or
 acknowledged before Kafka has it. Partitions are worked on side by side, each one run at a time with
@@ -28,7 +42,7 @@ from streams.log_reader import LOG_APPEND_TIME
 from streams.metrics import Metrics
 from streams.price import Verdicts, settle
 from streams.price_book import PriceTable, QuarantineTable
-from streams.producer import RatedProducer, headers_of
+from streams.producer import RatedProducer, Sent, headers_of
 from streams.recovery import Recovery
 from streams.seen import SeenPartition, SeenTable
 from streams.settings import StreamsSettings
@@ -54,6 +68,7 @@ class Part:
     broker_times: list[tuple[int, int]] = field(default_factory=list)
     totals: list[Total] = field(default_factory=list)
     fold: Fold | None = None
+    sent: Sent | None = None
     rated_offset: int = -1
     is_void: bool = False  # the run is not ours to go on with
 
@@ -66,9 +81,6 @@ class Part:
     def next_offset(self) -> int:
         """One beyond the last record."""
         return self.records[-1].offset + 1
-
-
-Step = Callable[[Part], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +109,6 @@ class StreamsAgent:
         self._queues: dict[int, asyncio.Queue[Run]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._held: set[int] = set()  # partitions that stand still for too many dead letters
-        # The order is the guarantee. Tests wrap `run_step`.
-        self.steps: tuple[Step, ...] = (
-            self.dedupe,
-            self.price,
-            self.total,
-            self.emit,
-            self.remember,
-        )
 
     async def process(self, runs: AsyncIterator[Run]) -> None:
         """Hand each run to its partition's worker. What waits there is bounded in bytes."""
@@ -179,7 +183,7 @@ class StreamsAgent:
                 run.release()
                 return
             part = Part(run, first_offset, records, time.monotonic())
-            for step in self.steps:
+            for step in STEPS:
                 await self.run_step(step, part)
                 if part.is_void:
                     self._go_back(run)
@@ -188,9 +192,9 @@ class StreamsAgent:
             await asyncio.sleep(0)  # a run of many events must not hold the others up
         run.ack()
 
-    async def run_step(self, step: Step, part: Part) -> None:
-        """Run one step."""
-        await step(part)
+    async def run_step(self, step: "Step", part: Part) -> None:
+        """Run one step. Tests put their crashes around this method."""
+        await step(self, part)
 
     def _seen(self, partition: int) -> SeenPartition:
         return self._uses.table.partition(partition)
@@ -271,10 +275,16 @@ class StreamsAgent:
         """Sum up what customers are charged, per hour."""
         _sum_up(part)
 
-    async def emit(self, part: Part) -> None:
-        """Write the rated batch and wait until Kafka has it."""
+    async def send(self, part: Part) -> None:
+        """Send the rated batch."""
         part.fold = _fold_of(part)
-        part.rated_offset = await self._uses.producer.send(_batch_of(part), part.fold)
+        part.sent = await self._uses.producer.send(_batch_of(part), part.fold)
+
+    async def await_acknowledgement(self, part: Part) -> None:
+        """Wait until Kafka has the rated batch."""
+        if part.sent is None:
+            raise AssertionError("awaited before it was sent")
+        part.rated_offset = await self._uses.producer.acknowledged(part.sent)
 
     async def remember(self, part: Part) -> None:
         """Take what was written into `seen`; when somebody else wrote, too, fold the log again."""
@@ -320,6 +330,19 @@ class StreamsAgent:
             duplicates=verdicts.duplicates,
             dead_letters=verdicts.letter_count,
         )
+
+
+Step = Callable[[StreamsAgent, Part], Awaitable[None]]
+
+# The order is the guarantee.
+STEPS: tuple[Step, ...] = (
+    StreamsAgent.dedupe,
+    StreamsAgent.price,
+    StreamsAgent.total,
+    StreamsAgent.send,
+    StreamsAgent.await_acknowledgement,
+    StreamsAgent.remember,
+)
 
 
 def _sum_up(part: Part) -> None:

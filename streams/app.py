@@ -10,7 +10,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from deploy.runtime import exit as process_exit
-from deploy.runtime.kafka import client_options, producer_options, reader_options
+from deploy.runtime.kafka import (
+    client_options,
+    producer_options,
+    reader_options,
+    wait_for_partition,
+)
 from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import close_in_time, is_done_before, serve, stop_event
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
@@ -19,6 +24,7 @@ from streams.burns import Burns
 from streams.errors import LogsDisagreeError
 from streams.guard import Guard
 from streams.log_reader import LogReader
+from streams.log_watch import LogWatch
 from streams.metrics import Metrics
 from streams.price_book import PriceTable, QuarantineTable, TopicFollower
 from streams.producer import RatedProducer
@@ -43,7 +49,7 @@ class StreamsWorker:
         self._metrics = metrics or Metrics()
         topics = settings.topics
         options = reader_options(settings, CLIENT_ID)
-        reader = LogReader(options)
+        reader = self._reader = LogReader(options)
         self._prices = PriceTable()
         self._quarantine = QuarantineTable()
         self._price_follower = TopicFollower(topics.prices, options, self._take_price)
@@ -78,6 +84,7 @@ class StreamsWorker:
             jump_timeout_seconds=settings.jump_timeout_seconds,
         )
         self._table = table
+        self._watch = LogWatch(self.app, table, reader, topics)
         self.agent = StreamsAgent(
             Parts(
                 settings,
@@ -139,6 +146,7 @@ class StreamsWorker:
         self._keep_doing(self._quarantine_follower.follow_for_ever())
         self._keep_doing(self._burns.publish_for_ever())
         self._keep_doing(self._measure_for_ever())
+        self._keep_doing(self._watch.watch_for_ever())
 
     async def _wait_for_prices(self) -> None:
         """Give the publisher of a new installation its time; then go on without prices."""
@@ -158,6 +166,7 @@ class StreamsWorker:
         await self._burns.publish()
         for follower in (self._price_follower, self._quarantine_follower):
             await follower.stop()
+        await self._reader.stop()
         await self._rated_producer.stop()
         await self._burns_producer.stop()
 
@@ -171,6 +180,10 @@ class StreamsWorker:
 
     async def _resume_at(self, partition: int) -> int:
         self._guard.forget(partition)
+        topics = self._settings.topics
+        # Before the fold: what it finds is published at once.
+        await wait_for_partition(self._rated_producer, topics.rated, partition)
+        await wait_for_partition(self._burns_producer, topics.burns, partition)
         try:
             return await self._recovery.resume_at(partition)
         except LogsDisagreeError as error:

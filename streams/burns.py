@@ -2,6 +2,10 @@
 
 A record's header `folded-to` says up to which offset of `usage.rated` everything was published when
 it was written; the highest one left by compaction is where the next owner folds on from.
+
+A former owner who does not know it yet may write over a burn with what it was. Of a key's records
+the one with the highest `rated_offset` is right: whoever loads takes that one, and the owner, who
+sees by the offsets that somebody else wrote, writes his own again.
 """
 
 import asyncio
@@ -25,6 +29,7 @@ log = structlog.get_logger("burns")
 
 FOLDED_TO_HEADER = "folded-to"
 EXPIRE_EVERY_FLUSHES = 600
+LOOK_EVERY_FLUSHES = 60
 
 
 class Burns:
@@ -70,14 +75,11 @@ class Burns:
         """Read what was published of a partition."""
         found = BurnTotals()
         begin, end = await self._reader.bounds(self._topic, partition)
-        burns: dict[BurnKey, Burn | None] = {}
         async for records in self._reader.stretch(self._topic, partition, begin, end):
             for record in records:
-                burns[_read_key(record.key)] = _read_value(record.value)
+                found.load(_read_key(record.key), _read_value(record.value))
                 found.folded_to = max(found.folded_to, _folded_to(record.headers))
-        for key, burn in burns.items():
-            if burn is not None:
-                found.load(key, burn)
+        found.published_to = end
         self._partitions[partition] = found
 
     async def publish_for_ever(self) -> None:
@@ -89,16 +91,15 @@ class Burns:
     async def publish(self) -> None:
         """Write what changed, of every partition."""
         self._flushes += 1
-        is_time_to_expire = self._flushes % EXPIRE_EVERY_FLUSHES == 0
         for partition in list(self._partitions):
             burns = self._partitions.get(partition)
             if burns is not None:
-                await self._publish(partition, burns, is_time_to_expire=is_time_to_expire)
+                await self._publish(partition, burns)
 
-    async def _publish(self, partition: int, burns: BurnTotals, *, is_time_to_expire: bool) -> None:
+    async def _publish(self, partition: int, burns: BurnTotals) -> None:
         folded_to = self._rated_offsets.get(partition, burns.folded_to)
         changed = burns.take_changed()
-        expired = burns.take_expired() if is_time_to_expire else []
+        expired = burns.take_expired() if self._flushes % EXPIRE_EVERY_FLUSHES == 0 else []
         headers = [FORMAT_HEADER, (FOLDED_TO_HEADER, str(burns.folded_to).encode())]
         records: list[tuple[bytes, bytes | None]] = [
             (_write_key(key, partition), _write_value(burn)) for key, burn in changed.items()
@@ -106,7 +107,8 @@ class Burns:
         records += [(_write_key(key, partition), None) for key in expired]
         try:
             async with asyncio.timeout(self._send_timeout_seconds):
-                await self._send(partition, records, headers)
+                offsets = await self._send(partition, records, headers)
+                await self._mend(partition, burns, offsets)
         except (KafkaError, TimeoutError) as error:
             self._metrics.burns_failures.inc()
             log.warning("Burns not published, will try again", error=repr(error))
@@ -119,15 +121,28 @@ class Burns:
         partition: int,
         records: Iterable[tuple[bytes, bytes | None]],
         headers: list[tuple[str, bytes]],
-    ) -> None:
+    ) -> list[int]:
         sent = [
             await self._producer.send(
                 self._topic, value, key=key, partition=partition, headers=headers
             )
             for key, value in records
         ]
-        if sent:
-            await asyncio.gather(*sent)
+        return [int(metadata.offset) for metadata in await asyncio.gather(*sent)]
+
+    async def _mend(self, partition: int, burns: BurnTotals, offsets: list[int]) -> None:
+        """Count as changed what somebody else wrote over; look for it at times, too."""
+        following = burns.published_to + len(offsets)
+        is_alone = offsets == list(range(burns.published_to, following))
+        if is_alone:
+            burns.published_to = following
+            if self._flushes % LOOK_EVERY_FLUSHES:
+                return
+        _, end = await self._reader.bounds(self._topic, partition)
+        async for records in self._reader.stretch(self._topic, partition, burns.published_to, end):
+            for record in records:
+                burns.mend(_read_key(record.key), _read_value(record.value))
+        burns.published_to = end
 
 
 def _write_key(key: BurnKey, partition: int) -> bytes:

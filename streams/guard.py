@@ -63,6 +63,7 @@ class Guard:
         self._check_times(partition, records)
         first = records[0].offset
         if first == position:
+            await self._check_log(partition, records)
             self._lost_since.pop(partition, None)
             return Admitted(position, records)
         self._metrics.jumps.inc()
@@ -75,11 +76,12 @@ class Guard:
             between="empty offsets" if is_empty else "records: reading them again",
         )
         if is_empty:
+            await self._check_log(partition, records)
             self._metrics.empty_offsets.inc(first - position)
             self._lost_since.pop(partition, None)
             return Admitted(position, records)
-        # Below the position: the reader was reset, so the log may not reach it any more.
-        await self._recovery.check_bounds(partition, position)
+        # Below the position: the reader was reset, so the log may not be the one that was rated.
+        await self._recovery.check_log(partition)
         lost_since = self._lost_since.setdefault(partition, time.monotonic())
         if time.monotonic() - lost_since > self._jump_timeout_seconds:
             raise ReadingLostError(
@@ -98,6 +100,13 @@ class Guard:
                 self._quarantine.reason(partition, record.offset) is None
             ):
                 raise RecordTimeError(self._raw_topic, partition, record.offset)
+
+    async def _check_log(self, partition: int, records: Sequence[Any]) -> None:
+        """Look whether the log was cut off below the run, where that may be."""
+        for record in records:
+            if record.timestamp_type == LOG_APPEND_TIME:  # others were set aside
+                await self._recovery.check_while_running(partition, record.timestamp)
+                return
 
     async def _is_empty(self, partition: int, position: int, first: int) -> bool:
         """Look once whether the log holds a committed record in [position, first)."""

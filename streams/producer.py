@@ -1,6 +1,7 @@
 """Writes rated batches: one at a time per partition, acknowledged by all replicas, in time."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,6 +12,15 @@ from schemas.rated import FOLD_HEADER, TOTALS_HEADER, Fold, RatedBatch, encode_b
 from streams.metrics import Metrics
 
 UNKNOWN_OFFSET = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A rated batch on its way. `deadline`: the event loop's seconds; `size`: bytes."""
+
+    metadata: asyncio.Future[Any]
+    deadline: float
+    size: int
 
 
 class RatedProducer:
@@ -24,19 +34,28 @@ class RatedProducer:
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
 
-    async def send(self, batch: RatedBatch, fold: Fold) -> int:
+    async def send(self, batch: RatedBatch, fold: Fold) -> Sent:
+        """Hand a batch to the client, which sends it at once; the deadline begins.
+
+        Raises TimeoutError as `acknowledged` does.
+        """
+        value = encode_batch(batch)
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        async with asyncio.timeout_at(deadline):
+            metadata = await self._producer.send(
+                self._topic, value, partition=batch.partition, headers=headers_of(batch, fold)
+            )
+        return Sent(metadata, deadline, len(value))
+
+    async def acknowledged(self, sent: Sent) -> int:
         """Return the offset of the batch once Kafka has it, -1 where Kafka does not tell.
 
         Raises TimeoutError, after which nobody knows whether it was written: end the process, the
         fold will tell. An idempotent producer by itself would try for ever.
         """
-        value = encode_batch(batch)
-        async with asyncio.timeout(self._timeout_seconds):
-            sent = await self._producer.send(
-                self._topic, value, partition=batch.partition, headers=headers_of(batch, fold)
-            )
-            metadata: Any = await sent
-        self._metrics.batch_bytes.inc(len(value))
+        async with asyncio.timeout_at(sent.deadline):
+            metadata = await sent.metadata
+        self._metrics.batch_bytes.inc(sent.size)
         return UNKNOWN_OFFSET if metadata.offset is None else int(metadata.offset)
 
 

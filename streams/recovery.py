@@ -28,6 +28,8 @@ log = structlog.get_logger("recovery")
 
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 2.0
+# Broker times of records that follow one another without a pause are closer than this.
+PAUSE_MS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,12 @@ class Recovery:
         """
         while True:
             await self.catch_up(partition)
-            state = self._table.partition(partition)
             try:
-                await self._check_log(partition, state)
+                await self.check_log(partition)
             except KafkaError as error:
                 await self._wait_for_kafka(partition, error)
             else:
-                return state.fold.next_offset
+                return self._table.partition(partition).fold.next_offset
 
     async def _wait_for_kafka(self, partition: int, error: KafkaError) -> None:
         log.warning("Kafka is away, will try again", partition=partition, error=repr(error))
@@ -200,23 +201,64 @@ class Recovery:
         """Add the totals of a batch that this worker wrote itself."""
         self._burns.add(partition, totals, next_offset, rated_offset)
 
-    async def _check_log(self, partition: int, state: SeenPartition) -> None:
-        """Compare the position with what `usage.raw` holds."""
-        position = state.fold.next_offset
+    async def check_log(self, partition: int) -> None:
+        """Compare what was rated with what `usage.raw` holds below the position.
+
+        A log that was cut off or made again, and has grown past the position since, holds records
+        of other broker times there; a true log never does: a record's time is written once.
+
+        Raises LogsDisagreeError when a person must decide, KafkaError when Kafka is away.
+        """
+        state = self._table.partition(partition)
+        clock, position = state.clock, state.fold.next_offset
         begin = await self.check_bounds(partition, position)
-        was_ms = state.clock.at(position - 1)
-        if was_ms is None or position - 1 < begin:
+        samples = clock.samples(position)
+        if not samples:
             return
-        record = await self._reader.first_at(
-            self._topics.raw, partition, position - 1, LOOK_SECONDS
-        )
-        if record is None or record.offset != position - 1:
+        # Whatever took the place of other records came later than all of them.
+        later = await self._reader.first_later(self._topics.raw, partition, clock.latest_ms)
+        if later is not None and later < position:
+            samples.append(later)
+        offsets = [offset for offset in samples if offset >= begin]
+        for record in await self._reader.first_of_each(
+            self._topics.raw, partition, offsets, position
+        ):
+            was_ms = clock.at(record.offset)
+            # A record with its producer's time was set aside, and noted with the broker's latest.
+            if was_ms is None or record.timestamp_type != LOG_APPEND_TIME:
+                continue
+            if record.timestamp != was_ms:
+                raise LogMadeAgainError(
+                    self._topics.raw, partition, record.offset, record.timestamp, was_ms
+                )
+
+    async def check_while_running(self, partition: int, broker_ms: int) -> None:
+        """Make sure that the log below a run is still the one that was rated; waits for Kafka.
+
+        A broker that loses the end of its log is away for a while, so only a run whose first record
+        comes a pause after the last one rated may follow something lost: that is asked, by one
+        request, and nothing else costs anything.
+
+        Raises LogsDisagreeError when a person must decide.
+        """
+        clock = self._table.partition(partition).clock
+        if 0 <= broker_ms - clock.last_ms < PAUSE_MS:
             return
-        # A record with its producer's time was set aside, and noted with the broker's latest.
-        if record.timestamp != was_ms and record.timestamp_type == LOG_APPEND_TIME:
-            raise LogMadeAgainError(
-                self._topics.raw, partition, position - 1, record.timestamp, was_ms
-            )
+        is_rising = broker_ms >= clock.last_ms == clock.latest_ms
+        while True:
+            try:
+                if not is_rising or await self._is_replaced(partition):
+                    await self.check_log(partition)
+            except KafkaError as error:
+                await self._wait_for_kafka(partition, error)
+            else:
+                return
+
+    async def _is_replaced(self, partition: int) -> bool:
+        """Tell whether the log holds a record below the position that is later than all rated."""
+        state = self._table.partition(partition)
+        later = await self._reader.first_later(self._topics.raw, partition, state.clock.latest_ms)
+        return later is not None and later < state.fold.next_offset
 
     async def check_bounds(self, partition: int, position: int) -> int:
         """Return the first offset of `usage.raw` that is left.

@@ -18,11 +18,18 @@ from faust.stores.base import Store
 from faust.tables.manager import TableManager
 
 from schemas.identity import IDENTITY_BYTES
-from schemas.rated import FOLD_HEADER, INDEX_BITS, Cover, Fold, unpack_fold
+from schemas.rated import FOLD_HEADER, INDEX_BITS, Cover, Fold, Kind, unpack_fold
 from streams.rated_fold import RatedFold
 
 # A broker's clock may step back this far without a verdict depending on what was pruned when.
 CLOCK_SLACK_MS = 3_600_000
+# Each record that a log is compared by stands so many times as far back as the one before.
+SAMPLE_FACTOR = 4
+# So many broker times are kept for that, whether or not an identity needs them.
+TIMES_KEPT = 1_000
+
+
+_UNKNOWN_MS = -1
 
 
 class BrokerClock:
@@ -41,17 +48,39 @@ class BrokerClock:
         self._times.append(ms)
         self.latest_ms = max(self.latest_ms, ms)
 
+    def skip(self, offset: int) -> None:
+        """Note that records from `offset` on were never rated: their times are not known."""
+        self.add(offset, _UNKNOWN_MS)
+
     def at(self, offset: int) -> int | None:
         """Return the broker's time of a record, None for one older than what is kept."""
         index = bisect_right(self._offsets, offset) - 1
-        return self._times[index] if index >= 0 else None
+        return self._times[index] if index >= 0 and self._times[index] != _UNKNOWN_MS else None
+
+    def samples(self, below: int) -> list[int]:
+        """Return offsets below one whose times are known: the last, then ever farther back."""
+        if not self._offsets:
+            return []
+        found, back = [], 1
+        while (offset := below - back) > self._offsets[0]:
+            found.append(offset)
+            back *= SAMPLE_FACTOR
+        if self._offsets[0] < below:
+            found.append(self._offsets[0])
+        return [offset for offset in found if self.at(offset) is not None]
 
     def drop_below(self, offset: int) -> None:
-        """Forget what no offset from `offset` on needs."""
-        index = bisect_right(self._offsets, offset) - 1
+        """Forget what no offset from `offset` on needs, less what a log is compared by."""
+        index = min(bisect_right(self._offsets, offset) - 1, len(self._offsets) - TIMES_KEPT)
         if index > len(self._offsets) // 2:  # seldom, so that the cost per record stays constant
             del self._offsets[:index]
             del self._times[:index]
+
+    @property
+    def last_ms(self) -> int:
+        """The time of the last record rated; the latest one where that is not known."""
+        last = self._times[-1] if self._times else _UNKNOWN_MS
+        return self.latest_ms if last == _UNKNOWN_MS else last
 
     def clear(self) -> None:
         """Forget everything."""
@@ -103,6 +132,8 @@ class SeenPartition:
                 self._positions.clear()
                 self._batches.clear()
                 self.clock.clear()
+            elif batch.kind is Kind.HOLE:
+                self.clock.skip(max(batch.first_offset, below))
             elif batch.broker_times:
                 self._remember(batch, max(batch.first_offset, below))
         return covering

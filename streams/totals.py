@@ -81,6 +81,7 @@ class BurnTotals:
 
     def __init__(self) -> None:
         self.folded_to = 0  # of `usage.rated`: everything below is in what was published
+        self.published_to = 0  # of `usage.burns`: what stands below is no older than what is here
         self.latest_ms = 0
         self._burns: dict[BurnKey, Burn] = {}
         self._changed: set[BurnKey] = set()
@@ -89,10 +90,25 @@ class BurnTotals:
     def __len__(self) -> int:
         return len(self._burns)
 
-    def load(self, key: BurnKey, burn: Burn) -> None:
-        """Take a burn as it was published."""
-        self._burns[key] = burn
-        self._note(key)
+    def load(self, key: BurnKey, burn: Burn | None) -> None:
+        """Take a burn as it was published next; one that is older than what is here is mended."""
+        if burn is None:
+            self._burns.pop(key, None)
+            self._changed.discard(key)
+            return
+        known = self._burns.get(key)
+        if known is None or known.rated_offset <= burn.rated_offset:
+            self._burns[key] = burn
+            self._changed.discard(key)
+            self._note(key)
+        else:
+            self._changed.add(key)
+
+    def mend(self, key: BurnKey, burn: Burn | None) -> None:
+        """Count a burn as changed when what was published of it is older than what is here."""
+        known = self._burns.get(key)
+        if known is not None and (burn is None or burn.rated_offset < known.rated_offset):
+            self._changed.add(key)
 
     def add(self, totals: Iterable[Total], next_offset: int, rated_offset: int) -> None:
         """Add the totals of what counts of a batch that ends at `next_offset`."""

@@ -32,6 +32,7 @@ from tests.waiting import wait_until
 REPOSITORY = Path(__file__).resolve().parents[1]
 READY_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
+COMMAND_TIMEOUT_SECONDS = 120.0
 LOG_TAIL_LINES = 40
 
 # Metrics are served from the start of a worker on; the gateway says more over HTTP.
@@ -48,6 +49,7 @@ class Worker:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0  # where this incarnation's part of the log begins
+        self._failpoint = ""  # of the next incarnation alone
 
     @property
     def pid(self) -> int | None:
@@ -59,19 +61,37 @@ class Worker:
         """How the last incarnation ended (negative: the signal); None while it runs."""
         return None if self._process is None else self._process.poll()
 
+    @property
+    def hits_path(self) -> Path:
+        """Where armed workers note the failpoints that they hit, a line each."""
+        return self.log_path.with_name("hits")
+
+    def arm(self, failpoint: str) -> None:
+        """Let the next incarnation, and no later one, fail there: see tests/faulty.py."""
+        self._failpoint = failpoint
+
     def start(self) -> None:
         """Start the process without waiting for it; nothing when it runs."""
         if self.pid is not None:
             return
+        module, environment = self.module, self._environment
+        if self._failpoint:
+            module = "tests.faulty"
+            environment = {
+                **environment,
+                "FAILPOINT": self._failpoint,
+                "FAILPOINT_HITS": str(self.hits_path),
+            }
+            self._failpoint = ""
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                tethered([sys.executable, "-m", self.module]),
+                tethered([sys.executable, "-m", module]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.log_path.parent,  # away from a developer's .env
-                env=self._environment,
+                env=environment,
                 start_new_session=True,
             )
 
@@ -215,7 +235,12 @@ class System:
                 f"{self.gateway_url}/ready is 200",
             )
 
-    def burnstream(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def burnstream(
+        self,
+        *arguments: str,
+        check: bool = True,
+        timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+    ) -> subprocess.CompletedProcess[str]:
         """Run a `burnstream` command in this system's environment; raises when it fails."""
         done = subprocess.run(
             [sys.executable, "-m", "deploy.cli", *arguments],
@@ -223,7 +248,7 @@ class System:
             text=True,
             cwd=self.folder,
             env=self.environment,
-            timeout=120,
+            timeout=timeout_seconds,
             check=False,
         )
         if check and done.returncode != 0:
@@ -249,11 +274,11 @@ class System:
                 )
 
     def keep_logs(self, name: str) -> None:
-        """Copy the logs of all workers to where a failed run is looked into."""
+        """Copy all logs, also of workers that left, to where a failed run is looked into."""
         kept = REPOSITORY / "test-artefacts" / "systems" / name
         kept.mkdir(parents=True, exist_ok=True)
-        for worker in self.workers:
-            shutil.copy(worker.log_path, kept)
+        for log in self.folder.glob("*.log"):
+            shutil.copy(log, kept)
 
     def stop(self) -> None:
         """End every worker, all at once, however it was left."""

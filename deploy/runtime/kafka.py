@@ -1,8 +1,20 @@
 """How every aiokafka client of ours is built, and what must always be said to a broker."""
 
+import asyncio
 from typing import Any
 
+from aiokafka import AIOKafkaProducer
+
 from deploy.runtime.settings import RuntimeSettings
+
+# How old a client's picture of the topics may be: so long it takes at most until a gateway writes
+# to partitions that were added, and a group shares them out. A look costs a small request, and at
+# worst 5 ms of CPU where the cluster has a thousand partitions.
+METADATA_AGE_MAX_MS = 5_000
+_LOOK_INTERVAL_SECONDS = 0.5
+
+# For a reader that wants single records: a fetch brings the batch that it begins in, and no more.
+SMALLEST_FETCH = {"fetch_max_bytes": 1, "max_partition_fetch_bytes": 1}
 
 
 def client_options(settings: RuntimeSettings, client_id: str) -> dict[str, Any]:
@@ -11,6 +23,7 @@ def client_options(settings: RuntimeSettings, client_id: str) -> dict[str, Any]:
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "client_id": f"burnstream-{client_id}",
         "request_timeout_ms": 30_000,
+        "metadata_max_age_ms": METADATA_AGE_MAX_MS,
     }
 
 
@@ -39,3 +52,28 @@ def reader_options(settings: RuntimeSettings, client_id: str) -> dict[str, Any]:
         "fetch_max_bytes": 64 << 20,
         "max_partition_fetch_bytes": 16 << 20,
     }
+
+
+async def wait_for_partition(producer: AIOKafkaProducer, topic: str, partition: int) -> None:
+    """Wait until a producer knows a partition: one just added, perhaps not even made yet.
+
+    Sending to a partition that its producer does not know yet is a bug in aiokafka's eyes.
+    """
+    client = producer.client
+    await client.add_topic(topic)
+    while partition not in (client.cluster.partitions_for_topic(topic) or ()):
+        await client.force_metadata_update()
+        await asyncio.sleep(_LOOK_INTERVAL_SECONDS)
+
+
+async def stop_in_time(producer: AIOKafkaProducer, seconds: float) -> bool:
+    """Stop a producer; drop what it still holds when Kafka does not take it in time: then False."""
+    try:
+        async with asyncio.timeout(seconds):
+            await producer.stop()
+    except TimeoutError:
+        # stop() waits for its records without end; these are the two parts it would close then.
+        await producer._sender.close()  # noqa: SLF001
+        await producer.client.close()
+        return False
+    return True

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ Process = Callable[[AsyncIterator["Run"]], Awaitable[None]]
 Forget = Callable[[int], None]
 
 RECORD_OVERHEAD_BYTES = 500
+CONNECT_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,12 @@ class Run:
     size_bytes: int
     consumer: "RunConsumer"
     event: Any = field(default=None)
+    is_put_away: bool = False
+
+    def __del__(self) -> None:
+        """Nobody has the run any more: unless it was put away, it was lost on its way."""
+        if self.is_current and not self.is_put_away:
+            self.consumer.was_lost(self.lane, self.session)
 
     @property
     def partition(self) -> int:
@@ -127,6 +135,7 @@ class Run:
 
     def release(self) -> None:
         """Put the run away; a rebalance no longer waits for it."""
+        self.is_put_away = True
         event, self.event = self.event, None
         if event is None:
             return
@@ -194,6 +203,18 @@ class RunConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
             max_poll_interval_ms=1_000_000_000,
         )
 
+    async def on_start(self) -> None:
+        """Connect; wait while Kafka is away."""
+        while not self.should_stop:
+            try:
+                await super().on_start()
+            except KafkaError as error:
+                log.warning("Waiting for Kafka", error=repr(error))
+                await self._ensure_consumer().stop()
+                await self.sleep(CONNECT_RETRY_SECONDS)
+            else:
+                return
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit what is still ours. A commit that fails is a hint not given, nothing more."""
         mine = {
@@ -218,6 +239,7 @@ class RunConsumer(faust_aiokafka.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.lanes: dict[TP, Lane] = {}
+        self._resuming: defaultdict[TP, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._wakened = asyncio.Event()
         super().__init__(*args, **kwargs)
         self._runs_app = cast("Any", self.app)
@@ -260,7 +282,9 @@ class RunConsumer(faust_aiokafka.Consumer):
 
     async def _resume(self, lane: Lane) -> None:
         try:
-            offset = await self._runs_app.resume_at(lane.tp.partition)
+            # One that was cancelled may still be clearing away what this one would build on.
+            async with self._resuming[lane.tp]:
+                offset = await self._runs_app.resume_at(lane.tp.partition)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -351,6 +375,21 @@ class RunConsumer(faust_aiokafka.Consumer):
             tp,
             generation_id=self.app.consumer_generation_id,
         )
+
+    def was_lost(self, lane: Lane, session: int) -> None:
+        """Read again what is not done: Faust clears its queues at odd times (its issue 596).
+
+        Nothing may come behind a lost run by which the loss would show. Called from any thread.
+        """
+
+        def read_again() -> None:
+            if lane.is_live and lane.session == session:
+                log.warning("A run was lost, reading again", tp=lane.tp, offset=lane.acked_to)
+                lane.seek(lane.acked_to)
+                self.wake()
+
+        with contextlib.suppress(RuntimeError):  # The loop is closed: so is everything.
+            self.loop.call_soon_threadsafe(read_again)
 
     # Acknowledging and committing -----------------------------------------------------------
 

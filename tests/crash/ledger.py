@@ -8,11 +8,30 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.crash.checker import Ledger
+from tests.crash.checker import Ledger, Letter
 from tests.crash.workload import MODEL_WITHOUT_PRICE
 
 OPENING_BALANCE = 1_000_000
 CUSTOMERS = 6
+
+# As the columns of Letter.
+_LETTERS = """
+WITH charged AS (
+    SELECT customer_id, id::text AS event_id FROM "UsageEvent"
+), keys AS (
+    SELECT customer_id, idempotency_key FROM "UsageEvent" WHERE idempotency_key IS NOT NULL
+), outcomes AS (
+    SELECT source_partition || ':' || source_offset AS place FROM "UsageEvent"
+    UNION SELECT partition || ':' || "offset" FROM "DuplicateEvent"
+    UNION SELECT partition || ':' || "offset" FROM "DeadLetter"
+)
+SELECT concat_ws(':', partition, epoch, "offset", index), status,
+    customer_id IS NOT NULL AND event_id IS NOT NULL, replay_of,
+    (customer_id, lower(event_id)) IN (SELECT customer_id, event_id FROM charged)
+        OR coalesce((customer_id, idempotency_key) IN (SELECT * FROM keys), false),
+    replayed_as IN (SELECT place FROM outcomes)
+FROM "DeadLetter"
+"""
 
 
 def create_customers(database_url: str) -> dict[str, str]:
@@ -50,12 +69,13 @@ def read_ledger(database_url: str) -> Ledger:
             " WHERE transaction_type = 'BURN'"
         ):
             burns_by_event[event_id].append(amount)
-        letters = connection.execute('SELECT lower(event_id) FROM "DeadLetter"').fetchall()
+        events = connection.execute('SELECT lower(event_id) FROM "DeadLetter"').fetchall()
         wallets = connection.execute(
             'SELECT customer_id, sum(balance) FROM "CreditWallet" GROUP BY 1'
         )
         burned = {customer: OPENING_BALANCE - int(balance) for customer, balance in wallets}
-    return Ledger(credits_by_event, burns_by_event, {one for (one,) in letters}, burned)
+        letters = [Letter(*row) for row in connection.execute(_LETTERS)]
+    return Ledger(credits_by_event, burns_by_event, {one for (one,) in events}, burned, letters)
 
 
 async def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
@@ -79,13 +99,13 @@ def is_drained(bootstrap: str, database_url: str, raw: str) -> bool:
 
     A letter waits that was written before the first price was published: it replays itself.
     """
-    ends = asyncio.run(end_offsets(bootstrap, raw))
     with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            'SELECT partition, next_offset FROM "SinkOffset" WHERE topic = %s', (raw,)
+        ).fetchall()
         waiting = connection.execute(
             "SELECT 1 FROM \"DeadLetter\" WHERE status = 'OPEN' AND model <> %s LIMIT 1",
             (MODEL_WITHOUT_PRICE,),
         ).fetchone()
-        rows = connection.execute(
-            'SELECT partition, next_offset FROM "SinkOffset" WHERE topic = %s', (raw,)
-        ).fetchall()
-    return waiting is None and dict(rows) == ends
+    # Last: a letter that no longer waits has been written to the log before.
+    return waiting is None and dict(rows) == asyncio.run(end_offsets(bootstrap, raw))

@@ -22,10 +22,14 @@ class Usage:
 
 @dataclass(slots=True)
 class Model:
-    """What was sent and acknowledged. `sent` counts deliveries, duplicates included."""
+    """What was sent and acknowledged. `sent` counts deliveries, duplicates included.
+
+    `aborted` are ids of events that were written in aborted transactions of Kafka only.
+    """
 
     usages: dict[str, Usage] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
+    aborted: set[str] = field(default_factory=set)
 
     def acknowledged(self, usages: Iterable[Usage]) -> None:
         """Note one acknowledged delivery of each usage, merging the ids it went by."""

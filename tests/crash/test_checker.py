@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from tests.crash.checker import Ledger, faults
+from tests.crash.checker import Ledger, Letter, faults
 from tests.crash.model import Model, Usage
 
 
@@ -14,11 +14,21 @@ def healthy() -> tuple[Model, Ledger]:
     model.acknowledged([Usage("u1", "c", frozenset({"a"}), 15)])
     model.acknowledged([Usage("free", "c", frozenset({"f"}), 0)])
     model.acknowledged([Usage("bad", "c", frozenset({"x"}), None)])
+    model.aborted.add("gone")
     ledger = Ledger(
         credits_by_event={"b": [15], "f": [0]},
         burns_by_event={"b": [-15]},
         dead_letter_events={"x"},
         burned_by_customer={"c": 15},
+        letters=[
+            Letter("0:0:0:0", "OPEN"),
+            Letter("0:0:1:0", "DISCARDED"),
+            Letter("0:0:2:0", "REPLAYED", is_charged=True, has_replay=True),
+            Letter("0:0:3:0", "REPLAYED", has_replay=True),
+            Letter("0:0:4:0", "OPEN", replay_of="0:0:3:0"),
+            Letter("0:0:5:0", "REPLAYED", has_identity=False, has_replay=True),
+            Letter("0:0:6:0", "REPLAYED", has_identity=False),
+        ],
     )
     return model, ledger
 
@@ -46,7 +56,23 @@ def test_healthy_ledger_has_no_faults() -> None:
         pytest.param(
             {"credits_by_event": {"b": [15], "f": [0], "z": [1]}}, "unknown", id="never-sent"
         ),
+        pytest.param(
+            {"credits_by_event": {"b": [15], "f": [0], "gone": [1]}}, "aborted", id="aborted"
+        ),
+        pytest.param(
+            {"dead_letter_events": {"x", "gone"}}, "aborted", id="letter-of-an-aborted-event"
+        ),
         pytest.param({"burned_by_customer": {"c": 30}}, "wallet", id="wallet"),
+        pytest.param(
+            {"letters": [Letter("0:0:2:0", "REPLAYED", has_replay=True)]},
+            "letter",
+            id="replayed-and-neither-charged-nor-a-letter",
+        ),
+        pytest.param(
+            {"letters": [Letter("0:0:5:0", "REPLAYED", has_identity=False, has_replay=False)]},
+            "letter",
+            id="replay-of-rubbish-that-left-nothing",
+        ),
     ],
 )
 def test_each_kind_of_fault_is_named(change: dict[str, object], kind: str) -> None:

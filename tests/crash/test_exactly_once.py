@@ -5,30 +5,35 @@ random order. Final read: everything sent is covered by the sinks. Then the ledg
 model, and `burnstream audit` must find nothing.
 """
 
+import random
+
 import pytest
 
+from tests.crash.fault import Scene
 from tests.crash.nemesis import Nemesis
 from tests.crash.trial import Trial
+from tests.crash.worker_faults import KillGateway, KillSinks, KillStreams
 from tests.system import System
 
+KINDS = (KillGateway, KillStreams, KillSinks)
 KILLS_PER_PROCESS = 3
-PAUSE_SECONDS_MAX = 4.0
 
 
 @pytest.mark.timeout(480)
 def test_ledger_equals_the_model_through_kills(system: System, seed: int) -> None:
     """Nothing lost, nothing doubled, no cent astray, and the audit agrees."""
-    with Trial(system, seed=seed) as trial:
+    scene = Scene(system, None, None, random.Random(seed))
+    with Trial(system, seed=seed) as trial, Nemesis(scene, trial) as nemesis:
         trial.start(gateways=2, streams=2, sinks=2)
-        nemesis = Nemesis(seed, system)
-        nemesis.kill_and_restart(KILLS_PER_PROCESS, PAUSE_SECONDS_MAX)
+        for kind in scene.rng.sample(KINDS * KILLS_PER_PROCESS, k=len(KINDS) * KILLS_PER_PROCESS):
+            nemesis.play([kind], measured=False)
         trial.check()
     model = trial.model
     print(
         f"usages {len(model.usages)}, deliveries {model.sent.total()}, "
-        f"kills {dict(nemesis.kills)}, answers lost or refused {trial.workload.refused_answers}"
+        f"answers lost or refused {trial.workload.refused_answers}\n{nemesis.report()}"
     )
 
     # The faults and the duplicates were really there.
-    assert min(nemesis.kills[kind] for kind in ("gateway", "streams", "sinks")) >= KILLS_PER_PROCESS
+    assert min(nemesis.inflicted[kind.__name__] for kind in KINDS) == KILLS_PER_PROCESS
     assert model.sent.total() > len(model.usages) > 0

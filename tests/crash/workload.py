@@ -1,14 +1,16 @@
 """Load with duplicates, over HTTP and straight to Kafka, until it is told to stop.
 
 What a producer may do, it does: the same event again, the same id under another key, the same key
-under another id; within a record, across records, partitions and doors. A delivery counts when it
-was acknowledged; one whose answer was lost is sent again until it is.
+under another id; within a record, across records, partitions and doors; in transactions, some of
+them aborted and some of those sent again. A delivery counts when it was acknowledged; one whose
+answer was lost is sent again until it is.
 """
 
 import asyncio
 import random
 import threading
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,13 +18,15 @@ from typing import Any
 
 import aiohttp
 import orjson
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
+from tests.crash.kafka_door import Ending, KafkaDoor, RawRecord
 from tests.crash.model import Model, Usage
 from tests.waiting import wait_until
 
 SHARE_OF_DUPLICATES = 0.2
+SHARE_WITHIN_A_RECORD = 0.2  # of the duplicates
+SHARE_OF_ABORTED = 0.4
+SHARE_SENT_AGAIN = 0.5  # of what was aborted
 RECENT_USAGES = 400
 RETRY_INTERVAL_SECONDS = 0.1
 MODEL_WITHOUT_PRICE = "model-without-price"
@@ -36,6 +40,7 @@ class Load:
 
     posts: int = 2
     producers: int = 1
+    transactional: int = 0
     rest_seconds: float = 0.01
     post_sizes: tuple[int, ...] = (1, 10, 60)
 
@@ -59,7 +64,17 @@ class Generator:
 
     def batch(self, customer_id: str, size: int) -> list[Form]:
         """Return forms of one customer, about a fifth of them duplicates of earlier ones."""
-        return [self._form(customer_id) for _ in range(size)]
+        forms: list[Form] = []
+        for _ in range(size):
+            if forms and self._rng.random() < SHARE_OF_DUPLICATES * SHARE_WITHIN_A_RECORD:
+                forms.append(self._another_form_of(self._rng.choice(forms)))
+            else:
+                forms.append(self._form(customer_id))
+        return forms
+
+    def new(self, customer_id: str, size: int) -> list[Form]:
+        """Return forms that nobody else sends a duplicate of."""
+        return [self._new(customer_id) for _ in range(size)]
 
     def customer(self) -> str:
         """Return one of the customers."""
@@ -146,7 +161,15 @@ class Workload:
         self._busy = 0  # deliveries begun and not yet acknowledged
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="workload")
         self._error: BaseException | None = None
-        self.refused_answers = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._doors: list[KafkaDoor] = []
+        self._refused_posts = 0
+        self.endings: Counter[Ending] = Counter()  # of transactions
+
+    @property
+    def refused_answers(self) -> int:
+        """How often a delivery was refused, or its answer lost."""
+        return self._refused_posts + sum(door.failures for door in self._doors)
 
     def start(self) -> None:
         """Begin to send."""
@@ -156,6 +179,9 @@ class Workload:
         """Make nothing new, and wait until everything begun is acknowledged."""
         self._going.clear()
         wait_until(self._is_idle, timeout_seconds, "everything begun is acknowledged")
+        if self._load.transactional and self._loop is not None:
+            last = self._write_to_every_partition()
+            asyncio.run_coroutine_threadsafe(last, self._loop).result(timeout_seconds)
 
     def go_on(self) -> None:
         """Send again."""
@@ -173,13 +199,14 @@ class Workload:
         return self._busy == 0
 
     async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        senders = [self._produce_for_ever() for _ in range(self._load.producers)]
+        senders += [self._transact_for_ever(one) for one in range(self._load.transactional)]
+        if self._gateway_url is not None:
+            senders += [self._post_batches() for _ in range(self._load.posts)]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._produce_records())]
-                if self._gateway_url is not None:
-                    tasks += [
-                        group.create_task(self._post_batches()) for _ in range(self._load.posts)
-                    ]
+                tasks = [group.create_task(sender) for sender in senders]
                 group.create_task(self._end(tasks))
         except BaseException as error:  # noqa: BLE001 - handed to the test's thread by pause()
             self._error = error
@@ -221,52 +248,91 @@ class Workload:
             try:
                 async with session.post(url, data=body, headers=headers) as answer:
                     if answer.status in {200, 202}:
-                        self.model.acknowledged(form.usage for form in forms)
+                        self._acknowledged(forms)
                         return
                     if answer.status != 503:
                         raise AssertionError(f"{answer.status}: {await answer.text()}")
             except (aiohttp.ClientError, TimeoutError):
                 pass  # No answer: whether it arrived is unknown, so it is sent again.
-            self.refused_answers += 1
+            self._refused_posts += 1
             await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
-    async def _produce_records(self) -> None:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._kafka_bootstrap, acks="all", enable_idempotence=True
-        )
-        await producer.start()
+    async def _produce_for_ever(self) -> None:
+        door = self._door()
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._load.producers):
-                    group.create_task(self._produce_for_ever(producer))
+            while True:
+                async with self._delivery():
+                    forms = self._some_batches()
+                    await door.deliver(await self._records(door, forms))
+                    self._acknowledged(forms)
         finally:
-            await producer.stop()
+            await door.close()
 
-    async def _produce_for_ever(self, producer: AIOKafkaProducer) -> None:
-        while True:
-            async with self._delivery():
-                forms = [
-                    form
-                    for _ in range(self._rng.choice((1, 3)))
-                    for form in self._generator.batch(self._generator.customer(), 5)
-                ]
-                await self._produce(producer, forms)
+    async def _transact_for_ever(self, number: int) -> None:
+        door = self._door(f"{self._raw}-producer-{number}")
+        try:
+            while True:
+                async with self._delivery():
+                    await self._transact(door)
+        finally:
+            await door.close()
 
-    async def _produce(self, producer: AIOKafkaProducer, forms: list[Form]) -> None:
-        """Write one batch of several customers, or single events; with a key or without one."""
-        records = [orjson.dumps({"events": [form.event for form in forms]})]
-        key: bytes | None = None
-        if self._rng.random() < 0.5:
-            records = [orjson.dumps(form.event) for form in forms]
-        elif self._rng.random() < 0.5:
-            key = forms[0].usage.customer_id.encode()
-        while True:
-            try:
-                acks = [await producer.send(self._raw, record, key=key) for record in records]
-                await asyncio.gather(*acks)
-            except KafkaError:
-                self.refused_answers += 1
-                await asyncio.sleep(RETRY_INTERVAL_SECONDS)
-            else:
-                self.model.acknowledged(form.usage for form in forms)
+    async def _transact(self, door: KafkaDoor) -> None:
+        """Commit a transaction, or abort one; what was aborted may be sent again."""
+        if self._rng.random() < SHARE_OF_ABORTED:
+            forms = self._generator.new(self._generator.customer(), 5)
+            is_sent_again = self._rng.random() < SHARE_SENT_AGAIN
+            if not is_sent_again:
+                self.model.aborted.update(str(form.event["event_id"]) for form in forms)
+            await door.deliver(await self._records(door, forms), Ending.ABORT)
+            self.endings[Ending.ABORT] += 1
+            if not is_sent_again:
                 return
+        else:
+            forms = self._some_batches()
+        await door.deliver(await self._records(door, forms), Ending.COMMIT)
+        self.endings[Ending.COMMIT] += 1
+        self._acknowledged(forms)
+
+    def _door(self, transactional_id: str | None = None) -> KafkaDoor:
+        door = KafkaDoor(self._kafka_bootstrap, self._raw, transactional_id)
+        self._doors.append(door)
+        return door
+
+    def _some_batches(self) -> list[Form]:
+        """Return forms of one or several customers."""
+        count = self._rng.choice((1, 3))
+        return [
+            form
+            for _ in range(count)
+            for form in self._generator.batch(self._generator.customer(), 5)
+        ]
+
+    async def _records(self, door: KafkaDoor, forms: list[Form]) -> list[RawRecord]:
+        """Return one batch of several customers, or single events; to where, in several ways."""
+        values = [orjson.dumps({"events": [form.event for form in forms]})]
+        if self._rng.random() < 0.5:
+            values = [orjson.dumps(form.event) for form in forms]
+        where = self._rng.choice(("anywhere", "by customer", "to a partition"))
+        if where == "anywhere":
+            return [RawRecord(value) for value in values]
+        if where == "by customer":
+            key = forms[0].usage.customer_id.encode()
+            return [RawRecord(value, key=key) for value in values]
+        partitions = await door.partitions()
+        return [RawRecord(value, partition=self._rng.choice(partitions)) for value in values]
+
+    async def _write_to_every_partition(self) -> None:
+        """End each partition with a record: nobody is ever handed a transaction's marker."""
+        door = self._door()
+        forms, records = [], []
+        for partition in await door.partitions():
+            (form,) = self._generator.new(self._generator.customer(), 1)
+            forms.append(form)
+            records.append(RawRecord(orjson.dumps(form.event), partition=partition))
+        await door.deliver(records)
+        self._acknowledged(forms)
+        await door.close()
+
+    def _acknowledged(self, forms: list[Form]) -> None:
+        self.model.acknowledged(form.usage for form in forms)

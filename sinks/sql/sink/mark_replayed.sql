@@ -1,6 +1,7 @@
 -- The sinks may have closed the letter already: who did it first stays. Kafka does not always tell the place.
+-- One that a person discarded meanwhile stays so, and says that its bytes were on their way.
 UPDATE "DeadLetter" AS letter
-SET status = 'REPLAYED',
+SET status = CASE letter.status WHEN 'DISCARDED' THEN 'DISCARDED' ELSE 'REPLAYED' END,
     replays = replays + 1,
     replayed_as = sent.place,
     resolved_at = COALESCE(resolved_at, clock_timestamp()),
@@ -13,4 +14,3 @@ WHERE letter.partition = sent.partition
     AND letter.epoch = sent.epoch
     AND letter."offset" = sent."offset"
     AND letter.index = sent.index
-    AND letter.status <> 'DISCARDED'

@@ -107,7 +107,7 @@ PLANTED: dict[str, tuple[str, set[str]]] = {
             'UPDATE "RatedBatch" SET next_offset = 100 WHERE partition = 0 AND first_offset = 3; '
             'UPDATE "SinkOffset" SET next_offset = 100 WHERE partition = 0'
         ),
-        {"DUPLICATE_OF_NOTHING", "REPLAY_VANISHED"},
+        {"DUPLICATE_OF_NOTHING", "REPLAY_LOST", "REPLAY_VANISHED"},
     ),
     "a replay came to nothing": (
         (
@@ -115,6 +115,20 @@ PLANTED: dict[str, tuple[str, set[str]]] = {
             'UPDATE "DeadLetter" SET "offset" = 1, index = 1 WHERE epoch = 1'
         ),
         {"REPLAY_VANISHED"},
+    ),
+    "a replay's offset was used again by another event": (
+        (
+            "UPDATE \"DeadLetter\" SET event_id = '00000000-0000-4000-8000-0000000000fe' "
+            "WHERE status = 'REPLAYED'"
+        ),
+        {"REPLAY_LOST"},
+    ),
+    "the sinks closed a letter whose event is not charged": (
+        (
+            "UPDATE \"DeadLetter\" SET status = 'REPLAYED', resolved_at = now(), "
+            "resolved_by = 'sinks' WHERE found_by = 'sinks'"
+        ),
+        {"REPLAY_LOST"},
     ),
     "a burn is lost": (
         "DELETE FROM \"CreditTransaction\" WHERE id = 'txn-3'",
@@ -236,6 +250,19 @@ def test_replay_in_flight_is_no_discrepancy(ledger: Connection) -> None:
         b"resolved_by = 'tester' WHERE found_by = 'sinks'"
     )
     assert audit(ledger).is_clean
+
+
+def test_replay_that_is_a_letter_again_is_no_discrepancy(ledger: Connection) -> None:
+    """An event that its replay did not charge either is not lost: the new letter has it."""
+    ledger.execute(
+        b"UPDATE \"DeadLetter\" SET status = 'REPLAYED', replayed_as = '0:4', resolved_at = now(), "
+        b"resolved_by = 'tester' WHERE found_by = 'sinks'; "
+        b"UPDATE \"DeadLetter\" SET replay_of = '1:0:0:0', status = 'OPEN', customer_id = 'c3', "
+        b"event_id = '00000000-0000-4000-8000-000000000007' WHERE partition = 0"
+    )
+    assert audit(ledger).is_clean
+    ledger.execute('UPDATE "DeadLetter" SET replay_of = NULL')
+    assert [one.code for one in audit(ledger).discrepancies] == ["REPLAY_LOST"]
 
 
 def test_examples_are_few_and_the_count_is_whole(ledger: Connection) -> None:

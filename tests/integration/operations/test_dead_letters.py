@@ -4,7 +4,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from deploy.local.servers import LocalServers
+from sinks import dead_letters
 from sinks.audit import audit
 from tests.integration.operations import small_ledger
 from tests.integration.operations.command_line import CommandLine
@@ -143,9 +146,59 @@ def test_discarded_letters_are_not_replayed(commands: CommandLine) -> None:
     assert f"discarded, not replayed: {NOT_JSON}" in outcome.stderr
 
 
+def test_a_letter_discarded_during_its_replay_stays_discarded(
+    ledger: Connection, commands: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who discarded it, and why, is kept; the letter and the command say that it was written."""
+    commands.succeed("topics", "--partitions", "1")
+
+    def discard_first(record: Any) -> str:
+        letters = dead_letters.get(ledger, [OPEN])
+        assert dead_letters.discard(ledger, letters, by="bob", reason="a test of ours") == 1
+        return f"{record.partition}:{record.offset}"
+
+    monkeypatch.setattr(dead_letters, "place_of", discard_first)
+    outcome = commands.run("dead-letters", "replay", OPEN, "--by", "ann")
+    assert outcome.exit_code == 1
+    assert f"discarded by somebody while they were replayed: {OPEN} (replayed as 0:0)" in (
+        outcome.stderr
+    )
+    assert status(ledger, OPEN) == ("DISCARDED", 1, "0:0", "bob", "a test of ours")
+    assert audit(ledger).is_clean
+
+
 def test_kafka_away_marks_nothing(ledger: Connection, ledger_commands: CommandLine) -> None:
     """A letter is marked only after Kafka acknowledged it."""
     outcome = ledger_commands.run("dead-letters", "replay", OPEN)
     assert outcome.exit_code == 1
     assert "Kafka at 127.0.0.1:1" in outcome.stderr
+    assert status(ledger, OPEN) == ("OPEN", 0, None, None, None)
+
+
+def test_kafka_lost_during_a_replay_ends_the_command(
+    ledger: Connection,
+    commands: CommandLine,
+    local_servers: LocalServers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A record that Kafka does not acknowledge is given up: nothing is marked, the command ends."""
+    commands.succeed("topics", "--partitions", "1")
+    kafka, replay = local_servers.kafka, dead_letters.replay
+    assert kafka is not None
+
+    async def replay_without_kafka(
+        connection: Connection, producer: AIOKafkaProducer, topic: str, *rest: Any, **named: Any
+    ) -> Any:
+        await producer.partitions_for(topic)
+        kafka.pause()
+        return await replay(connection, producer, topic, *rest, **named)
+
+    monkeypatch.setattr(dead_letters, "replay", replay_without_kafka)
+    monkeypatch.setattr(dead_letters, "ACK_TIMEOUT_SECONDS", 1.0)
+    try:
+        outcome = commands.run("dead-letters", "replay", OPEN)
+    finally:
+        kafka.resume()
+    assert outcome.exit_code == 1
+    assert "did not answer in time" in outcome.stderr
     assert status(ledger, OPEN) == ("OPEN", 0, None, None, None)

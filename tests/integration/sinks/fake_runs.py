@@ -37,12 +37,7 @@ class FakeConsumer:
     """Notes what the agent asks of its consumer."""
 
     def __init__(self) -> None:
-        self.sought: list[tuple[int, int]] = []
         self.resumed: list[int] = []
-
-    def seek_back(self, partition: int, offset: int) -> None:
-        """Note a seek."""
-        self.sought.append((partition, offset))
 
     def resume_again(self, partition: int) -> None:
         """Note that the position is asked for again."""

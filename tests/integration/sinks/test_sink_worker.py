@@ -1,8 +1,6 @@
 """`python -m sinks` on real Kafka and Postgres: rated batches in, a ledger out."""
 
-import asyncio
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from schemas.rated import RatedBatch, encode_batch
 from schemas.topics import Topics
 from tests.integration.sinks.ledger import Ledger
 from tests.rated_batches import CUSTOMER, batch, charged
-from tests.system import REPOSITORY, System
+from tests.system import System, Worker
 from tests.waiting import wait_until_async
 
 WAIT_SECONDS = 60.0
@@ -105,15 +103,11 @@ async def test_a_worker_killed_between_commit_and_acknowledgement_charges_nothin
     """COMMIT, then SIGKILL before Kafka hears of it: the next worker goes on behind the batch."""
     topics = Topics(topic_prefix)
     await write(producer, topics, [batch(0, 3, [charged(0), charged(1), charged(2)])])
-    crashing = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "tests.integration.sinks.crashing_sink", "commit"],
-        env=system.environment,
-        cwd=REPOSITORY,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
-    assert crashing.returncode == -9
+    crashing = Worker("sinks", 0, system.folder, system.environment)
+    crashing.arm("sinks:commit:after:1:kill")
+    crashing.start()
+    await wait_until_async(lambda: _ended(crashing), WAIT_SECONDS, "it kills itself")
+    assert crashing.exit_code == -signal.SIGKILL, crashing.last_words()
     assert await charged_events(customer) == 3
 
     await write(producer, topics, [batch(3, 4, [charged(3)])])
@@ -122,17 +116,19 @@ async def test_a_worker_killed_between_commit_and_acknowledgement_charges_nothin
     assert await customer.value('SELECT last_seq FROM "CreditWallet"') == 4
 
 
-async def test_a_rated_log_that_ends_below_what_was_read_stops_the_worker(
+async def test_logs_that_both_end_below_what_was_applied_stop_the_worker(
     system: System, customer: Ledger
 ) -> None:
     """Nothing is guessed: the process ends, naming the log and the remedy."""
-    await customer.rows('UPDATE "SinkOffset" SET rated_offset = 5 WHERE partition = 0')
+    await customer.rows(
+        'UPDATE "SinkOffset" SET next_offset = 5, rated_offset = 5 WHERE partition = 0'
+    )
     system.start(gateways=0, streams=0, sinks=1)
     worker = system.sinks[0]
     await wait_until_async(lambda: _ended(worker), WAIT_SECONDS, "the worker ends")
 
     assert worker.exit_code == ExitCode.REFUSED
-    assert "ends at 0" in worker.log
+    assert "usage.raw[0] ends at offset 0" in worker.log
     assert "repair new-epoch" in worker.log
 
 

@@ -165,3 +165,14 @@ async def test_a_letter_is_closed_by_its_own_customer_only(ledger: Ledger) -> No
     own = charged(4, customer_id="cust-2", replay_of="0:0:0:0")
     await ledger.apply(record(2, batch(4, 5, [own])))
     assert await ledger.value('SELECT status FROM "DeadLetter" WHERE "offset" = 0') == "REPLAYED"
+
+
+async def test_a_letter_is_closed_by_its_own_event_only(ledger: Ledger) -> None:
+    """Another event of the customer names it: the letter's event is not charged, it stays open."""
+    letter = dead_letter(0, b"{}", reason="UNPRICED")
+    letter |= {"customer_id": CUSTOMER, "event_id": event_id(1).upper()}
+    await ledger.apply(record(0, batch(0, 1, [letter])))
+    for offset, number, status in ((1, 2, "OPEN"), (2, 1, "REPLAYED")):
+        replay = charged(offset, event_id=event_id(number), replay_of="0:0:0:0")
+        await ledger.apply(record(offset, batch(offset, offset + 1, [replay])))
+        assert await ledger.value('SELECT status FROM "DeadLetter"') == status

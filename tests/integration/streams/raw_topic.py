@@ -103,6 +103,7 @@ class Pipeline:
         self,
         *records: Mapping[str, Any] | bytes,
         partition: int = 0,
+        key: bytes = b"cust-1",
         headers: Sequence[tuple[str, bytes]] = (),
         topic: str | None = None,
     ) -> list[int]:
@@ -111,7 +112,7 @@ class Pipeline:
             await self._producer.send(
                 topic or self.topics.raw,
                 record if isinstance(record, bytes) else orjson.dumps(record),
-                key=b"cust-1",
+                key=key,
                 partition=partition,
                 headers=list(headers),
             )

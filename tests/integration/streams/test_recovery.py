@@ -22,9 +22,8 @@ from tests.system import REPOSITORY, Worker
 from tests.unit.streams.raw_records import event
 from tests.waiting import wait_until
 
-STEPS_BEFORE_AND_AFTER_THE_SEND = ("dedupe", "emit", "remember")
+STEPS_BEFORE_AND_AFTER_THE_SEND = ("dedupe", "send", "remember")
 EVENTS = 400
-CRASHING = "tests.integration.streams.crashing_worker"
 SMALL_BATCHES = {"BATCH_EVENTS_MAX": "7"}
 
 StartProcess = Callable[..., Worker]
@@ -34,7 +33,9 @@ StartProcess = Callable[..., Worker]
 async def start_process(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[StartProcess]:
     with ExitStack() as stack:
 
-        def start(number: int = 0, module: str = "streams", **variables: str) -> Worker:
+        def start(
+            number: int = 0, module: str = "streams", failpoint: str = "", **variables: str
+        ) -> Worker:
             environment = {
                 **os.environ,
                 "STATE_DIR": str(tmp_path / "state"),
@@ -45,6 +46,7 @@ async def start_process(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[Sta
                 **variables,
             }
             worker = Worker(module, number, tmp_path, environment)
+            worker.arm(failpoint)
             worker.start()
             stack.callback(worker.kill)
             return worker
@@ -79,8 +81,9 @@ async def write_with_repeats(pipeline: Pipeline, numbers: int, partition: int = 
 async def test_kill_at_a_step(pipeline: Pipeline, start_process: StartProcess, step: str) -> None:
     """Killed with -9 before or after the send, again and again, a worker goes on where it was."""
     end = await write_with_repeats(pipeline, EVENTS)
-    for after in ("3", "0", "11"):
-        crashing = start_process(module=CRASHING, CRASH_AT=step, CRASH_AFTER=after, **SMALL_BATCHES)
+    for number in (4, 1, 12):
+        failpoint = f"streams:{step}:before:{number}:kill"
+        crashing = start_process(failpoint=failpoint, **SMALL_BATCHES)
         assert await ended(crashing) == -signal.SIGKILL, crashing.last_words()
     start_process(**SMALL_BATCHES)
     accepted = (await pipeline.rated_up_to({0: end}))[0]

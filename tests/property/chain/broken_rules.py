@@ -113,7 +113,7 @@ class IgnoresSentOffset(BrokenRules):
 class Unguarded(BrokenRules):
     """A run is processed wherever it begins, as if nothing lay between."""
 
-    found_as = ("lost", "vanished")
+    found_as = ("lost", "vanished", "stuck")
 
     def admits(self, position: int, records: Sequence[RawRecord], first_in_log: int) -> bool:
         del first_in_log

@@ -1,17 +1,8 @@
-"""Recovery tells its log of each fold; here that would be ten thousand lines."""
-
-from typing import Any
-
 import pytest
 
-
-class Nothing:
-    def info(self, *_: Any, **__: Any) -> None:
-        pass
-
-    warning = info
+from tests.property.chain.folding import be_quiet
 
 
-@pytest.fixture(autouse=True)
-def quiet_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.recovery.log", Nothing())
+@pytest.fixture(autouse=True, scope="session")
+def quiet_recovery() -> None:
+    be_quiet()

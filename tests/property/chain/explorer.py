@@ -9,41 +9,33 @@ ledgers; rated batches lost by a broker; a raw log made anew. A history is its s
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import orjson
 
-from schemas.dead_letter import Position, Reason
+from schemas.dead_letter import Position
 from schemas.rated import Fold, Kind, RatedBatch
 from sinks.batch import LogMadeAgainError
 from streams.errors import LogsDisagreeError
 from streams.seen import fold_of
+from tests.property.chain.ending import let_everything_come
 from tests.property.chain.model import (
-    CHAINED,
     LATE,
     RATES,
     STEADY,
     Form,
     Forms,
-    faults_of,
-    must_be_charged,
     record_value,
 )
+from tests.property.chain.verdict import faults
 from tests.property.chain.workers import CrashedError, Decided, Rules, Sink, StreamsWorker, replay
-from tests.property.chain.world import PARTITIONS, Ledger, RawLog, World, identities_of
+from tests.property.chain.world import PARTITIONS, Ledger, RawLog, World
 
-REPLAYABLE = {
-    Reason.UNPRICED,
-    Reason.ORIGINAL_NOT_CHARGED,
-    Reason.UNKNOWN_CUSTOMER,
-    Reason.QUARANTINED,
-}
-ROUNDS_MAX = 8
-RUNS_MAX = 400
+Step = Callable[[], None]
 
 
 class History:
-    """One history: `play` it, then look at `faults`."""
+    """One history, to be played once."""
 
     def __init__(self, seed: int, rules: Rules) -> None:
         self.rng = random.Random(seed)
@@ -59,7 +51,7 @@ class History:
         self.has_lost_end: set[int] = set()
         self._rebalance()
         self.zombies.clear()
-        self.steps: list[tuple[int, Callable[[], None]]] = [
+        self.steps: list[tuple[int, Step]] = [
             (34, self._produce),
             (6, self._produce_chained),
             (30, self._run),
@@ -91,7 +83,7 @@ class History:
             self._finish()
         except (LogMadeAgainError, LogsDisagreeError) as error:
             return [f"stuck: {error}"]
-        return list(self.faults())
+        return list(faults(self.world))
 
     # Producers --------------------------------------------------------------------------------
 
@@ -127,8 +119,14 @@ class History:
         value = record_value(forms, is_single=self.rng.random() < 0.5)
         key = customer_id.encode() if self.rng.random() < 0.8 else None
         self.world.produce(self._home(customer_id), value, len(forms), key=key)
-        self.world.sent += forms
-        self.to_correct += [form for form in forms if not form.is_good]
+        for form in forms:
+            self._note(form)
+
+    def _note(self, form: Form) -> None:
+        if form.is_good:
+            self.world.model.acknowledged([form.usage])
+        else:
+            self.to_correct.append(form)
 
     def _correct(self) -> None:
         if self.to_correct:
@@ -215,12 +213,13 @@ class History:
         """Replay an open letter, or one that was replayed before."""
         letters = self.world.ledger.letters
         if letters:
-            self._replay(self.rng.choice(list(letters)), crash=self.rng.random() < 0.2)
+            at = self.rng.choice(list(letters))
+            crash = self.rng.random() < 0.2
+            replay(self.world, self.rules, at, self._home_of(at), crash=crash)
 
-    def _replay(self, at: Position, *, crash: bool = False) -> None:
+    def _home_of(self, at: Position) -> int:
         key = self.world.ledger.letters[at].key
-        partition = at.partition if key is None else self._home(key.decode())
-        replay(self.world, self.rules, at, partition, crash=crash)
+        return at.partition if key is None else self._home(key.decode())
 
     def _sink(self) -> None:
         partitions = self.rng.choice(((0,), (1,), PARTITIONS))
@@ -273,122 +272,32 @@ class History:
     # The end ----------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        """Let everything come that can: prices, customers, corrections, a last record each."""
-        for model in (STEADY, LATE):
-            self.world.set_rate(model, 1)
+        """Let everything come that can: corrections and a last record each, then all the rest."""
         while self.to_correct:
             self._correct()
         for partition, customer_id in zip(PARTITIONS, ("acme", "bert"), strict=True):
             form = self.forms.new(customer_id)
             self.world.produce(partition, record_value([form], is_single=True), 1)
-            self.world.sent.append(form)
-        for worker in self.owners.values():
-            worker.book = self.world.book
-        for _ in range(ROUNDS_MAX):
-            self.world.ledger.customers.add("cleo")
-            self._drain()
-            waiting = [
-                at
-                for at, letter in self.world.ledger.letters.items()
-                if letter.is_open and letter.reason in REPLAYABLE
-            ]
-            if not waiting:
-                return
-            for at in waiting:
-                self._replay(at)
-
-    def _drain(self) -> None:
-        for partition in PARTITIONS:
-            worker, log = self.owners[partition], self.world.raw[partition]
-            for _ in range(RUNS_MAX):
-                worker.run(partition)
-                if not log.read(min(worker.position(partition), worker.cursors[partition]), 1):
-                    break
-        while self.sinks[0].transact(PARTITIONS, 10):
-            pass
-
-    # The verdict ------------------------------------------------------------------------------
-
-    def faults(self) -> Iterator[str]:
-        """Yield what is wrong at the end, one line each: its kind, then what it is about."""
-        ledger = self.world.ledger
-        for letter in ledger.letters.values():
+            self._note(form)
+        while self.to_correct:
+            self._correct()
+        let_everything_come(self.world, self.rules, self.owners, self.sinks[0], self._home_of)
+        for letter in self.world.ledger.letters.values():
             self.world.met[f"letter {letter.reason}"] += 1
-        self.world.met["duplicate by Postgres"] += ledger.conflicts
-        yield from (
-            f"{kind}: {name}"
-            for kind, name in faults_of(
-                must_be_charged(self.world.sent),
-                [row for row in ledger.rows.values() if not row[0].startswith(CHAINED)],
-            )
-        )
-        yield from self._chain_faults()
-        yield from (f"twice: {position} has two verdicts" for position in ledger.breaches)
-        for partition, log in self.world.raw.items():
-            if log.read(ledger.reached[partition].next_offset, 1):
-                yield f"stuck: partition {partition} at {ledger.reached[partition]}"
-        yield from self._batch_faults()
-        yield from self._verdict_faults()
-        yield from self._wallet_faults()
-
-    def _batch_faults(self) -> Iterator[str]:
-        """Batches applied neither overlap nor leave a hole, epoch by epoch."""
-        ends: dict[tuple[int, int], int] = {}
-        for partition, epoch, first, following in self.world.ledger.batches:
-            if first != ends.get((partition, epoch), 0):
-                yield f"batches: {partition}:{epoch} goes on at {first}"
-            ends[partition, epoch] = following
-
-    def _verdict_faults(self) -> Iterator[str]:
-        """Every event sent has one verdict, and every duplicate is one of something."""
-        ledger = self.world.ledger
-        for (partition, epoch, offset), events in self.world.places.items():
-            found = {
-                index
-                for index in range(events + 1)
-                for at in (Position(partition, epoch, offset, index),)
-                if at in ledger.rows or at in ledger.duplicates or at in ledger.letters
-            }
-            is_quarantined = (partition, epoch, offset) in self.world.quarantined
-            if found != set(range(events)) and not (is_quarantined and found == {0}):
-                yield f"vanished: {partition}:{epoch}:{offset} of {events} has {sorted(found)}"
-        for position, own in ledger.duplicates.items():
-            if not any(one in ledger.charged for one in own):
-                yield f"false duplicate: {position}"
-
-    def _chain_faults(self) -> Iterator[str]:
-        """Where identities chain: what is charged shares none, and with it shares what is not."""
-        ledger = self.world.ledger
-        for event in self.world.chained:
-            if not any(one in ledger.charged for one in identities_of(event)):
-                yield f"lost: {event['metadata']['usage']}"
-        counts: Counter[tuple[str, str, str]] = Counter()
-        for name, _ in ledger.rows.values():
-            if name.startswith(CHAINED):
-                group, number, key = name.removeprefix(CHAINED).split()
-                counts.update([(group, "id", number), (group, "key", key)])
-        yield from (f"doubled: {one} of a chain" for one, count in counts.items() if count > 1)
-
-    def _wallet_faults(self) -> Iterator[str]:
-        """Chains go on without a break, and sum up to what was charged."""
-        ledger = self.world.ledger
-        balances: dict[str, tuple[int, int, int]] = {}
-        for row in ledger.transactions:
-            balance, seq, ms = balances.get(row.wallet_id, (0, 0, -1))
-            if (row.balance_before, row.wallet_seq) != (balance, seq + 1) or row.created_at <= ms:
-                yield f"wallet: {row} after {balance}, {seq}"
-            balances[row.wallet_id] = (balance - row.credits, row.wallet_seq, row.created_at)
-        for wallet_id, account in ledger.accounts.items():
-            if balances.get(wallet_id, (0, 0, -1))[:2] != (account.balance, account.last_seq):
-                yield f"wallet: {wallet_id} is {account}"
-        if -sum(one[0] for one in balances.values()) != sum(c for _, c in ledger.rows.values()):
-            yield "wallet: the sum is not what was charged"
+        self.world.met["duplicate by Postgres"] += self.world.ledger.conflicts
 
 
-def first_failure(rules: Rules, seeds: range) -> tuple[int, list[str]] | None:
-    """Return the first seed whose history has faults, with them; None: there is none."""
+# What the histories met, and the first seed that has faults, with them.
+Played = tuple[Counter[str], tuple[int, list[str]] | None]
+
+
+def played(seeds: range, rules: Rules | None = None) -> Played:
+    """Play the histories of some seeds, up to the first that has faults."""
+    met: Counter[str] = Counter()
     for seed in seeds:
-        faults = History(seed, rules).play()
-        if faults:
-            return seed, faults
-    return None
+        history = History(seed, rules or Rules())
+        found = history.play()
+        met += history.world.met
+        if found:
+            return met, (seed, found)
+    return met, None

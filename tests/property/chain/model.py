@@ -1,8 +1,9 @@
-"""The oracle: which usages must be charged, independent of order.
+"""What is sent: usages in several forms, of which the crash tests' model is the oracle.
 
-A usage goes by several forms, which share an identity by one route only (the id, or the key). So
-exactly one form of each is charged, whatever the order in which they arrive, and the oracle needs
-no order: every usage of which a good form was sent is charged once, and nothing else is.
+A usage's forms share an identity by one route only (the id, or the key). So exactly one form of
+each is charged, whatever the order in which they arrive, and the model needs no order: every usage
+of which a good form was sent is charged once, and nothing else is. What it costs is counted in
+tokens here, for prices change.
 
 Events whose ids and keys chain, (1, K) (1, L) (2, L), have no such oracle: what comes first decides
 which of them are charged. What holds in any order: two of them that share an identity are not both
@@ -11,13 +12,12 @@ charged, and each shares one with a charged event, which may be itself.
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from tests.crash.model import Model, Usage
+from tests.crash.model import Usage
 
 START_MS = 1_750_000_000_000
 # Model of an AI product -> whether it always has a price.
@@ -41,28 +41,6 @@ class Form:
         return self.usage.customer_id
 
 
-def must_be_charged(sent: Iterable[Form]) -> dict[str, int]:
-    """Return the tokens of each usage that must have been charged, once, in the end."""
-    model = Model()
-    model.acknowledged(form.usage for form in sent if form.is_good)
-    return {name: usage.credits or 0 for name, usage in model.usages.items()}
-
-
-def faults_of(
-    must: dict[str, int], charged: Iterable[tuple[str, int]]
-) -> Iterator[tuple[str, str]]:
-    """Compare what was charged, (usage, credits) per row, with what must be; yield (kind, name)."""
-    rows: dict[str, list[int]] = {}
-    for name, amount in charged:
-        rows.setdefault(name, []).append(amount)
-    yield from (("lost", name) for name in must if name not in rows)
-    yield from (("doubled", name) for name, found in rows.items() if len(found) > 1)
-    yield from (("unknown", name) for name in rows if name not in must)
-    for name, found in rows.items():
-        if name in must and found[0] not in {rate * must[name] for rate in RATES}:
-            yield "amount", name
-
-
 @dataclass(slots=True)
 class Forms:
     """Makes usages and other forms of those made before."""
@@ -80,43 +58,61 @@ class Forms:
 
     def new(self, customer_id: str) -> Form:
         """Return a usage's first form; one in ten is bad, and may be corrected later."""
-        number = len(self.made)
-        tokens = self.rng.choice((1, 1, 2, 5, 0))
-        route = self.rng.choice(("exact", "by-id", "by-key"))
+        rng = self.rng
+        form = self.make(
+            customer_id,
+            tokens=rng.choice((1, 1, 2, 5, 0)),
+            route=rng.choice(("exact", "by-id", "by-key")),
+            model=STEADY if rng.random() < 0.7 else LATE,
+            has_key=rng.random() < 0.4,
+            has_team=rng.random() < 0.3,
+        )
+        return self.spoilt(form) if rng.random() < 0.1 else form
+
+    def make(
+        self,
+        customer_id: str,
+        *,
+        tokens: int,
+        route: str,
+        model: str,
+        has_key: bool,
+        has_team: bool,
+    ) -> Form:
+        """Return the first form of a usage like this."""
         event = {
             "event_id": self._event_id(customer_id),
             "customer_id": customer_id,
             "event_type": "TOKEN_USAGE",
             "feature_id": "chain",
             "provider": "OPENAI",
-            "model": STEADY if self.rng.random() < 0.7 else LATE,
+            "model": model,
             "input_tokens": tokens,
             "timestamp": "2025-01-17T14:30:00Z",
-            "metadata": {"usage": f"u{number}"},
+            "metadata": {"usage": f"u{len(self.made)}"},
         }
-        if route == "by-key" or self.rng.random() < 0.4:
+        if route == "by-key" or has_key:
             # Customers number their keys alike, and some keys look like the ids of others.
             key = self.ids[customer_id + " keys"]
             self.ids[customer_id + " keys"] += 1
             event["idempotency_key"] = f"key-{key}" if key % 3 else _event_id_text(key)
-        if self.rng.random() < 0.3:
+        if has_team:
             event["team_id"] = "team"
-        usage = Usage(f"u{number}", customer_id, frozenset({str(event["event_id"])}), tokens)
+        usage = Usage(f"u{len(self.made)}", customer_id, frozenset({booked_as(event)}), tokens)
         form = Form(usage, event, route)
         self.made.append(form)
-        if self.rng.random() < 0.1:
-            return replace(form, event=self._spoilt(event), is_good=False)
         return form
 
     def again(self, form: Form) -> Form:
         """Return a usage in a form that shares one identity with the others, or all."""
         event = dict(form.event)
         if form.route == "by-id":
+            self.ids["other keys"] += 1
             event["event_id"] = event["event_id"].upper()
-            event["idempotency_key"] = f"other-{self.rng.getrandbits(40)}"
+            event["idempotency_key"] = f"other-{self.ids['other keys']}"
         elif form.route == "by-key":
             event["event_id"] = self._event_id(form.customer_id)
-        ids = frozenset({str(event["event_id"]).lower()})
+        ids = frozenset({booked_as(event)})
         return replace(form, event=event, usage=replace(form.usage, event_ids=ids))
 
     def chained(self) -> dict[str, Any]:
@@ -142,8 +138,15 @@ class Forms:
         return _event_id_text(self.ids[customer_id])
 
     @staticmethod
-    def _spoilt(event: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in event.items() if name != "feature_id"}
+    def spoilt(form: Form) -> Form:
+        """Return a form with an event that lacks what it must have."""
+        event = {name: value for name, value in form.event.items() if name != "feature_id"}
+        return replace(form, event=event, is_good=False)
+
+
+def booked_as(event: Any) -> str:
+    """Return what names an event's row: ids are scoped to the customer."""
+    return f"{event['customer_id']} {event['event_id'].lower()}"
 
 
 def _event_id_text(number: int) -> str:

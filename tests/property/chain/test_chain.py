@@ -244,7 +244,7 @@ class Chain(RuleBasedStateMachine):
         at = Position(partition, 0, entry["offset"], entry["index"])
         if entry["verdict"] == "charged":
             if at in ledger.rows:
-                assert ledger.rows[at][1] == entry["credits"]
+                assert ledger.rows[at].credits == entry["credits"]
             elif at in ledger.letters:
                 assert entry["event"]["customer_id"] not in ledger.customers
             else:
@@ -267,7 +267,7 @@ class Chain(RuleBasedStateMachine):
             balances = [row.balance_before for row in own] + [account.balance]
             assert [a - b for a, b in pairwise(balances)] == [row.credits for row in own]
             assert all(a.created_at < b.created_at for a, b in pairwise(own))
-        total = sum(credits_ for _, credits_ in ledger.rows.values())
+        total = sum(row.credits for row in ledger.rows.values())
         assert total == sum(row.credits for row in ledger.transactions)
 
     @invariant()

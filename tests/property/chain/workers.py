@@ -120,13 +120,20 @@ class StreamsWorker:
         """Return where the fold stands."""
         return self.table.partition(partition).fold.next_offset
 
-    def run(self, partition: int, *, crash_at: int | None = None) -> None:
+    def run(
+        self,
+        partition: int,
+        *,
+        crash_at: int | None = None,
+        records_max: int | None = None,
+        events_max: int = BATCH_EVENTS_MAX,
+    ) -> None:
         """Read a run and rate it. Steps are decide-write, decide-write ...; `crash_at`: before one.
 
         Raises CrashedError.
         """
         log, position = self.world.raw[partition], self.position(partition)
-        records = log.read(self.cursors[partition], self.rng.randint(1, 4))
+        records = log.read(self.cursors[partition], records_max or self.rng.randint(1, 4))
         first_in_log = next((record.offset for record in log.read(position, 1)), log.end)
         if not records or not self.rules.admits(position, records, first_in_log):
             self.world.met["run read from beyond the position"] += bool(records)
@@ -137,7 +144,7 @@ class StreamsWorker:
             self.world.committed[partition] = records[-1].offset + 1
         decoded = [self.world.decode(partition, record) for record in records]
         steps = 0
-        for part in parts(decoded, BATCH_EVENTS_MAX, BATCH_BYTES_MAX):
+        for part in parts(decoded, events_max, BATCH_BYTES_MAX):
             decided = self.decide(partition, position, part)
             if crash_at is not None and steps >= crash_at:
                 raise CrashedError(decided)
@@ -285,7 +292,9 @@ class Sink:
         return records_read
 
 
-def replay(world: World, rules: Rules, at: Position, partition: int, *, crash: bool) -> None:
+def replay(
+    world: World, rules: Rules, at: Position, partition: int, *, crash: bool = False
+) -> None:
     """Write a letter's bytes to `usage.raw` again, then mark it; dying in between, perhaps."""
     letter = world.ledger.letters[at]
     if crash and rules.marks_letters_before_replay:

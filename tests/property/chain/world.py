@@ -26,7 +26,8 @@ from sinks.copy_rows import BurnRow
 from sinks.wallets import Account, Debit, Wallet, burn, choose_wallet, wallets_by_scope
 from streams.decode import DecodedRecord, decode_record
 from streams.producer import headers_of
-from tests.property.chain.model import START_MS, STEADY, Form
+from tests.crash.model import Model
+from tests.property.chain.model import START_MS, STEADY, booked_as
 
 PARTITIONS = (0, 1)
 POLICY = TimestampPolicy(None, None)
@@ -85,15 +86,25 @@ class LetterRow:
     is_open: bool = True
 
 
+class ChargedRow(NamedTuple):
+    """A row of UsageEvent. `tokens`: what it costs where a token costs one credit."""
+
+    usage: str
+    event: str
+    customer_id: str
+    credits: int
+    tokens: int
+
+
 @dataclass(slots=True)
 class Ledger:
-    """Postgres. `rows`: usage and credits by source position; `charged`: UNIQUE identities."""
+    """Postgres. `rows`: by source position; `charged`: UNIQUE identities."""
 
     customers: set[str] = field(default_factory=lambda: {"acme", "bert", "dora"})
     reached: dict[int, Reached] = field(
         default_factory=lambda: {p: Reached(p, 0, 0, 0, 0) for p in PARTITIONS}
     )
-    rows: dict[Position, tuple[str, int]] = field(default_factory=dict)
+    rows: dict[Position, ChargedRow] = field(default_factory=dict)
     charged: dict[tuple[str, str, str], Position] = field(default_factory=dict)
     duplicates: dict[Position, list[tuple[str, str, str]]] = field(default_factory=dict)
     letters: dict[Position, LetterRow] = field(default_factory=dict)
@@ -161,7 +172,13 @@ class Ledger:
         self._once(position)
         self.charged |= dict.fromkeys(own, position)
         credits_ = charge.entry["credits"]
-        self.rows[position] = (event["metadata"]["usage"], credits_)
+        self.rows[position] = ChargedRow(
+            event["metadata"]["usage"],
+            booked_as(event),
+            event["customer_id"],
+            credits_,
+            _tokens(credits_, charge.entry["price_ids"]),
+        )
         if credits_ == 0:
             return []
         wallet = self._wallet(event["customer_id"], event.get("team_id"))
@@ -210,6 +227,12 @@ class Ledger:
             self.breaches.append(str(position))
 
 
+def _tokens(credits_: int, price_ids: Sequence[str]) -> int:
+    """Return how many tokens were charged at the price that was used; -1: at none there is."""
+    rate = int(price_ids[0].rsplit("-", 1)[1]) if price_ids else 1
+    return -1 if credits_ % rate else credits_ // rate
+
+
 def identities_of(event: Any) -> list[tuple[str, str, str]]:
     """Return what the UNIQUE constraints see of an event."""
     customer_id, key = event["customer_id"], event.get("idempotency_key")
@@ -230,7 +253,7 @@ class World:
         self.book = self._make_book()
         self.quarantined: set[tuple[int, int, int]] = set()
         self.committed = dict.fromkeys(PARTITIONS, 0)  # Kafka's word, believed by nobody
-        self.sent: list[Form] = []
+        self.model = Model()  # what must be charged in the end
         self.chained: list[dict[str, Any]] = []  # events whose identities chain
         self.met: Counter[str] = Counter()  # what happened in this history
         # (partition, epoch, offset) -> events in the record

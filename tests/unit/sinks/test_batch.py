@@ -126,3 +126,11 @@ def test_what_no_row_can_hold_is_known_before_the_transaction() -> None:
     """The refusal stands beside the charge, which goes on in its order."""
     found: RatedRecord = record(0, batch(0, 1, [charged(0, user_id="a\0b")]))
     assert found.charges[0].refusal == "text must not hold the character U+0000"
+
+
+def test_a_gap_is_what_is_still_missing_at_the_end() -> None:
+    """Passed over, then covered by what came behind: nothing is missing any more."""
+    beyond, filler = record(5, mixed(12, 14)), record(6, mixed(10, 14))
+    assert clip(REACHED, [beyond]).is_gapped
+    assert not clip(REACHED, [beyond, filler]).is_gapped
+    assert clip(REACHED, [beyond, record(6, mixed(10, 12))]).is_gapped

@@ -39,6 +39,25 @@ def test_healthy_partition_calls_for_nothing() -> None:
         plan_hole(replace(HEALTHY, ahead=[ahead(650)]))
 
 
+def test_a_person_may_say_where_the_new_log_begins() -> None:
+    """Where broker times do not tell; it must be in the log."""
+    assert plan_new_epoch(HEALTHY, 100) == 100
+    assert plan_new_epoch(HEALTHY, 700) == 700
+    for offset in (99, 701):
+        with pytest.raises(RepairError, match="cannot go on"):
+            plan_new_epoch(HEALTHY, offset)
+
+
+def test_what_was_rated_and_is_lost_is_rated_again() -> None:
+    """The raw log holds it: a new epoch goes on at the position, a hole would lose it."""
+    lost = replace(HEALTHY, rated_start=55, ahead=[ahead(650)])
+    assert plan_new_epoch(lost) == 600
+    with pytest.raises(RepairError, match="repair new-epoch 3"):
+        plan_hole(lost)
+    with pytest.raises(RepairError, match="needs no new epoch"):
+        plan_new_epoch(replace(lost, raw_start=610))
+
+
 @pytest.mark.parametrize(
     ("raw_end", "first_younger", "starts_at"),
     [(0, None, 0), (550, None, 550), (550, 520, 520), (650, 550, 550)],
@@ -55,7 +74,8 @@ def test_hole_ends_where_something_can_be_applied() -> None:
     """At the raw log's start, or at the first batch that was passed over."""
     assert plan_hole(replace(HEALTHY, raw_start=640)) == 640
     assert plan_hole(replace(HEALTHY, raw_start=680, ahead=[ahead(660), ahead(650)])) == 650
-    assert plan_hole(replace(HEALTHY, rated_start=55, ahead=[ahead(650)])) == 650
+    gone = replace(HEALTHY, raw_start=640, rated_start=55, ahead=[ahead(630)])
+    assert plan_hole(gone) == 630
 
 
 def test_rest_is_folded_by_the_sinks_rule() -> None:

@@ -15,6 +15,8 @@ class Log:
 
     def __init__(self, *offsets: int, begin: int = 0) -> None:
         self.begin = begin
+        self.position = 5
+        self.checked: list[int] = []
         self.offsets = [offset for offset in offsets if offset >= begin]
 
     async def first_at(self, topic: str, partition: int, offset: int, seconds: float) -> Any:
@@ -28,6 +30,13 @@ class Log:
         if self.offsets[-1] + 1 < position:
             raise LogEndsBelowError("raw", partition, position, self.offsets[-1] + 1)
         return self.begin
+
+    async def check_log(self, partition: int) -> None:
+        await self.check_bounds(partition, self.position)
+
+    async def check_while_running(self, partition: int, broker_ms: int) -> None:
+        del partition
+        self.checked.append(broker_ms)
 
 
 def guard(log: Log, jump_timeout_seconds: float = 60) -> Guard:
