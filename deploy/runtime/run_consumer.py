@@ -285,9 +285,11 @@ class RunConsumer(faust_aiokafka.Consumer):
             # One that was cancelled may still be clearing away what this one would build on.
             async with self._resuming[lane.tp]:
                 offset = await self._runs_app.resume_at(lane.tp.partition)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # A client that is stopped too early cancels its caller: then nobody asked for it, and
+            # the partition would stand still in silence.
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             log.exception("No position to resume from", partition=lane.tp.partition)
             process_exit.die(f"no position to resume from: {error!r}")
         if lane.is_live:
@@ -427,6 +429,12 @@ class RunConsumer(faust_aiokafka.Consumer):
                 if highwater is not None and lane.acked_to >= 0:
                     found[lane.tp.partition] = max(0, highwater - lane.acked_to)
         return found
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled the task that asks."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class RunTransport(faust_aiokafka.Transport):
