@@ -148,9 +148,9 @@ async def ensure_topics(
 ) -> TopicsReport:
     """Make what is missing; the same again changes nothing.
 
-    `partitions` None: as many as there are, else the default. What is written to exists before what
-    is read from, and `SinkOffset` rows before the first raw record: no sink ever guesses where to
-    begin.
+    `partitions` None: as many as there are, in Kafka or else in the ledger, or the default. What is
+    written to exists before what is read from, and `SinkOffset` rows before the first raw record:
+    no sink ever guesses where to begin.
 
     Raises:
         TopicDriftError: what exists differs; nothing was made.
@@ -159,8 +159,9 @@ async def ensure_topics(
     topics = settings.topics
     async with admin_client(settings) as admin:
         states = await describe(admin, topics)
-        count = partitions or _existing_partitions(topics, states) or PARTITIONS_DEFAULT
         positions = read_positions(connection, topics.raw)
+        existing = _existing_partitions(topics, states) or len(positions)
+        count = partitions or existing or PARTITIONS_DEFAULT
         _refuse_drift(topics, states, count, settings, positions)
         warnings = _ledger_warnings(topics, states, positions)
         missing = [spec for spec in TOPIC_SPECS if topics.prefix + spec.name not in states]

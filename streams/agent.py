@@ -294,9 +294,7 @@ class StreamsAgent:
         if part.rated_offset == state.rated_offset:
             if state.apply(part.fold, part.rated_offset) is not Cover.NEXT:
                 raise AssertionError(f"the batch at {part.first_offset} does not follow the fold")
-            self._uses.recovery.add_totals(
-                part.partition, part.totals, part.next_offset, part.rated_offset
-            )
+            self._uses.recovery.add_totals(_batch_of(part), part.rated_offset)
         else:
             self._uses.metrics.folds_again.inc()
             log.warning(

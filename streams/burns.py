@@ -71,8 +71,16 @@ class Burns:
         self._partitions.pop(partition, None)
         self._rated_offsets.pop(partition, None)
 
-    async def load(self, partition: int) -> None:
-        """Read what was published of a partition."""
+    def covered_to(self, partition: int) -> int:
+        """Return the position of `usage.raw` below which nothing is to be counted again."""
+        return self._partitions[partition].covered_to
+
+    def begin_epoch(self, partition: int) -> None:
+        """Positions of `usage.raw` begin anew."""
+        self._partitions[partition].covered_to = 0
+
+    async def load(self, partition: int, rated_end: int) -> None:
+        """Read what was published of a partition, whose rated log ends at `rated_end`."""
         found = BurnTotals()
         begin, end = await self._reader.bounds(self._topic, partition)
         async for records in self._reader.stretch(self._topic, partition, begin, end):
@@ -80,6 +88,14 @@ class Burns:
                 found.load(_read_key(record.key), _read_value(record.value))
                 found.folded_to = max(found.folded_to, _folded_to(record.headers))
         found.published_to = end
+        if found.folded_to > rated_end:
+            log.warning(
+                "usage.rated was cut off or made again: burns go on from the last position counted",
+                partition=partition,
+                folded_to=found.folded_to,
+                rated_end=rated_end,
+            )
+            found.outlive_log()
         self._partitions[partition] = found
 
     async def publish_for_ever(self) -> None:

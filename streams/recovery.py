@@ -14,7 +14,15 @@ import orjson
 import structlog
 from aiokafka.errors import KafkaError
 
-from schemas.rated import TOTALS_HEADER, Cover, Fold, Kind, Total, decode_batch
+from schemas.rated import (
+    TOTALS_HEADER,
+    Cover,
+    Fold,
+    Kind,
+    RatedBatch,
+    Total,
+    decode_batch,
+)
 from schemas.topics import Topics
 from streams.burns import Burns
 from streams.errors import LogEndsBelowError, LogMadeAgainError, LogStartsAboveError
@@ -120,16 +128,16 @@ class Recovery:
             if not is_fresh:
                 at = self._table.partition(partition).rated_offset
                 return await self._fold_from(partition, Start(at, 0, is_log_start=False), end)
-            await self._begin(partition)
+            await self._begin(partition, end)
             return await self._fold_from(partition, await self._start(partition, begin, end), end)
         except BegunTooLateError as error:
             log.warning("Folding the whole log", partition=partition, reason=str(error))
-            await self._begin(partition)
+            await self._begin(partition, end)
             return await self._fold_from(partition, whole, end)
 
-    async def _begin(self, partition: int) -> None:
+    async def _begin(self, partition: int, end: int) -> None:
         self.forget(partition)
-        await self._burns.load(partition)
+        await self._burns.load(partition, end)
 
     async def _fold_from(self, partition: int, start: Start, end: int) -> int:
         state = self._table.partition(partition)
@@ -192,14 +200,16 @@ class Recovery:
             and fold.kind is Kind.RATED
             and record.offset >= self._burns.folded_to(partition)
         ):
-            totals = _totals_from(record, fold, below)
+            totals = _totals_from(record, fold, max(below, self._burns.covered_to(partition)))
             self._burns.add(partition, totals, fold.next_offset, record.offset)
+        elif covering is Cover.NEXT and fold.kind is Kind.NEW_EPOCH:
+            self._burns.begin_epoch(partition)
 
-    def add_totals(
-        self, partition: int, totals: list[Total], next_offset: int, rated_offset: int
-    ) -> None:
+    def add_totals(self, batch: RatedBatch, rated_offset: int) -> None:
         """Add the totals of a batch that this worker wrote itself."""
-        self._burns.add(partition, totals, next_offset, rated_offset)
+        covered_to = self._burns.covered_to(batch.partition)
+        totals = batch.totals if covered_to <= batch.first_offset else _totals_of(batch, covered_to)
+        self._burns.add(batch.partition, totals, batch.next_offset, rated_offset)
 
     async def check_log(self, partition: int) -> None:
         """Compare what was rated with what `usage.raw` holds below the position.
@@ -279,6 +289,9 @@ def _totals_from(record: Any, fold: Fold, below: int) -> list[Total]:
         for name, value in record.headers:
             if name == TOTALS_HEADER:
                 return cast("list[Total]", orjson.loads(value))
-    batch = decode_batch(record.value)
-    entries = [entry for entry in batch.events if entry["offset"] >= below]
-    return count(entries, clip_times(batch.broker_times, below))
+    return _totals_of(decode_batch(record.value), below)
+
+
+def _totals_of(batch: RatedBatch, from_offset: int) -> list[Total]:
+    entries = [entry for entry in batch.events if entry["offset"] >= from_offset]
+    return count(entries, clip_times(batch.broker_times, from_offset))

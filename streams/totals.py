@@ -81,6 +81,7 @@ class BurnTotals:
 
     def __init__(self) -> None:
         self.folded_to = 0  # of `usage.rated`: everything below is in what was published
+        self.covered_to = 0  # of `usage.raw`: counted already, whatever `usage.rated` says
         self.published_to = 0  # of `usage.burns`: what stands below is no older than what is here
         self.latest_ms = 0
         self._burns: dict[BurnKey, Burn] = {}
@@ -103,6 +104,16 @@ class BurnTotals:
             self._note(key)
         else:
             self._changed.add(key)
+
+    def outlive_log(self) -> None:
+        """Go by positions of `usage.raw`: the rated log that these burns were folded from is gone.
+
+        What is rated again below the last position counted is not counted again.
+        """
+        last = max(self._burns.values(), key=lambda burn: burn.rated_offset, default=Burn())
+        self.covered_to, self.folded_to = last.position, 0
+        for burn in self._burns.values():
+            burn.rated_offset = -1
 
     def mend(self, key: BurnKey, burn: Burn | None) -> None:
         """Count a burn as changed when what was published of it is older than what is here."""

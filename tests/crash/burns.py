@@ -19,9 +19,13 @@ ledger and above it by just these, which the streams cannot know. A new epoch ad
 what is rated again in it is an entry again, and a conflict. Expired periods (8 days, 400 days) are
 not looked at: no test lives so long.
 
-Nothing is said when `usage.rated` is not, whole, the log that the ledger was written from (records
-expired, the log was cut or made again): what the streams counted cannot be read any more, and their
-sums, which go by its offsets, are then what they were.
+Where `usage.rated` is not, whole, the log that the ledger was written from (records expired, the
+log was cut or made again), what the streams counted cannot be read any more. Then:
+
+3. A customer's days, summed over partitions, hold as many events as he has UsageEvent rows,
+   conflicts and refusals: burns outlive the log, and what is rated again is not counted again.
+
+Nothing is said when an epoch was opened besides: what had been counted is counted again in it.
 """
 
 import asyncio
@@ -197,8 +201,52 @@ FROM "UsageEvent"
 _CONFLICTS = """
 SELECT partition, epoch, "offset", index FROM "DuplicateEvent" WHERE found_by = 'conflict'
 """
+_OUTCOMES = """
+SELECT customer_id, count(*) FROM (
+    SELECT customer_id FROM "UsageEvent"
+    UNION ALL SELECT customer_id FROM "DuplicateEvent" WHERE found_by = 'conflict'
+    UNION ALL SELECT customer_id FROM "DeadLetter" WHERE found_by = 'sinks'
+) AS outcomes GROUP BY customer_id
+"""
 _APPLIED = 'SELECT partition, rated_offset, next_offset FROM "RatedBatch"'
 _REFUSED = """SELECT partition, epoch, "offset", index FROM "DeadLetter" WHERE found_by = 'sinks'"""
+
+
+async def _read_sums(
+    bootstrap: str, burns: str, partitions: int, wanted: Counter[str]
+) -> Counter[str]:
+    """Return how many events each customer's days hold, once they are as wanted (or never are)."""
+    async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+        consumer.assign([TopicPartition(burns, one) for one in range(partitions)])
+        await consumer.seek_to_beginning()
+        published: dict[Key, Burn] = {}
+        sums: Counter[str] = Counter()
+        deadline = time.monotonic() + PUBLISH_TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            await _read_published(consumer, burns, published)
+            sums = Counter()
+            for (customer, kind, _, _), burn in published.items():
+                if kind == "day":
+                    sums[customer] += burn.events
+            if sums == wanted:
+                break
+    return sums
+
+
+def sum_faults(bootstrap: str, burns: str, database_url: str) -> list[str]:
+    """Compare each customer's days with the ledger (law 3)."""
+    with psycopg.connect(database_url) as connection:
+        epochs = [epoch for (epoch,) in connection.execute('SELECT epoch FROM "SinkOffset"')]
+        if any(epochs):
+            print("burns are not compared: the rated log is lost, and an epoch was opened")
+            return []
+        wanted: Counter[str] = Counter(dict(connection.execute(_OUTCOMES).fetchall()))
+    sums = asyncio.run(_read_sums(bootstrap, burns, len(epochs), wanted))
+    return [
+        f"burn-sum: days of {customer} hold {sums[customer]} events, the ledger {wanted[customer]}"
+        for customer in sums.keys() | wanted.keys()
+        if sums[customer] != wanted[customer]
+    ]
 
 
 def burn_faults(bootstrap: str, rated: str, burns: str, database_url: str) -> list[str]:
@@ -212,8 +260,7 @@ def burn_faults(bootstrap: str, rated: str, burns: str, database_url: str) -> li
     applied = {(partition, rated_offset): end for partition, rated_offset, end in batches}
     found = asyncio.run(_read(bootstrap, rated, burns, applied, partitions))
     if found is None:
-        print("burns are not compared: usage.rated is not the log that was applied")
-        return []
+        return sum_faults(bootstrap, burns, database_url)
     log, published = found
     charged = {(p, e, o, i): (customer, burned) for p, e, o, i, customer, burned in rows}
     return [

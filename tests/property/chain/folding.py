@@ -101,7 +101,14 @@ class BurnsPublished:
     def __init__(self) -> None:
         self.published_to = 0
 
-    async def load(self, partition: int) -> None:
+    async def load(self, partition: int, rated_end: int) -> None:
+        del partition, rated_end
+
+    def covered_to(self, partition: int) -> int:
+        del partition
+        return 0
+
+    def begin_epoch(self, partition: int) -> None:
         del partition
 
     def folded_to(self, partition: int) -> int:

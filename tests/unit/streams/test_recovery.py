@@ -103,7 +103,10 @@ class Logs:
 class NoBurns:
     """Burns that were published whole."""
 
-    async def load(self, partition: int) -> None:
+    async def load(self, partition: int, rated_end: int) -> None:
+        del partition, rated_end
+
+    def begin_epoch(self, partition: int) -> None:
         del partition
 
     def folded_to(self, partition: int) -> int:

@@ -70,3 +70,15 @@ def test_hours_are_kept_eight_days_and_days_four_hundred(
     burns.add([("d", period_text(period_ms(HOUR) + later_ms), 1, "0.001000", 1)], 6, 1)
     assert sorted(burns.take_expired()) == sorted(expired)
     assert burns.take_expired() == []
+
+
+def test_burns_outlive_the_log_they_were_folded_from() -> None:
+    """Of a log made again, offsets begin anew; what was counted is told by the raw position."""
+    burns = BurnTotals()
+    burns.folded_to = 10
+    burns.load(HOUR_KEY, Burn(15, 15 * 10**15, 1, position=5, rated_offset=9))
+    burns.outlive_log()
+    assert (burns.covered_to, burns.folded_to) == (5, 0)
+    burns.add([("c", HOUR, 10, "0.010000", 1)], 7, 0)
+    burn = burns.take_changed()[HOUR_KEY]
+    assert (burn.events, burn.position, burn.rated_offset) == (2, 7, 0)
