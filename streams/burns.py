@@ -88,11 +88,11 @@ class Burns:
                 found.load(_read_key(record.key), _read_value(record.value))
                 found.folded_to = max(found.folded_to, _folded_to(record.headers))
         found.published_to = end
-        if found.folded_to > rated_end:
+        if found.rated_end > rated_end:
             log.warning(
                 "usage.rated was cut off or made again: burns go on from the last position counted",
                 partition=partition,
-                folded_to=found.folded_to,
+                counted_to=found.rated_end,
                 rated_end=rated_end,
             )
             found.outlive_log()

@@ -105,6 +105,12 @@ class BurnTotals:
         else:
             self._changed.add(key)
 
+    @property
+    def rated_end(self) -> int:
+        """Where `usage.rated` must reach, if these burns were folded from it."""
+        offsets = (burn.rated_offset + 1 for burn in self._burns.values())
+        return max(self.folded_to, max(offsets, default=0))
+
     def outlive_log(self) -> None:
         """Go by positions of `usage.raw`: the rated log that these burns were folded from is gone.
 

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
+from aiokafka.errors import KafkaError
 
 from deploy.runtime.exit import ExitCode
 from tests.crash.fault import Fault, Scene
@@ -49,6 +50,7 @@ from tests.crash.worker_faults import (
     KillStreams,
     Terminate,
 )
+from tests.waiting import wait_until
 
 RECOVERY_TIMEOUT_SECONDS = 150.0
 STRIKE_TIMEOUT_SECONDS = 60.0
@@ -152,7 +154,7 @@ class Nemesis:
     def recover(self, round_name: str) -> float:
         """Wait until everything that is in the log now is in the ledger; return the seconds."""
         begun_at = time.monotonic()
-        ends = asyncio.run(end_offsets(self.trial.bootstrap, self.trial.topics.raw))
+        ends = wait_until(self._ends, RECOVERY_TIMEOUT_SECONDS, "Kafka tells where its log ends")
         while not self._is_covered(ends):
             self.let_run(STEP_SECONDS)
             if time.monotonic() - begun_at > RECOVERY_TIMEOUT_SECONDS:
@@ -161,6 +163,13 @@ class Nemesis:
         self.recoveries.append(Recovery(round_name, seconds))
         self._note(f"recovered in {seconds:.1f} s")
         return seconds
+
+    def _ends(self) -> dict[int, int]:
+        """Return where the log ends; nothing while a broker that was woken is not itself yet."""
+        try:
+            return asyncio.run(end_offsets(self.trial.bootstrap, self.trial.topics.raw))
+        except KafkaError:
+            return {}
 
     def supervise(self) -> None:
         """Start ended workers again; fail where no restart would help."""
