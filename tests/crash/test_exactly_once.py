@@ -19,6 +19,7 @@ KINDS = (KillGateway, KillStreams, KillSinks)
 KILLS_PER_PROCESS = 3
 
 
+@pytest.mark.whole
 @pytest.mark.timeout(480)
 def test_ledger_equals_the_model_through_kills(system: System, seed: int) -> None:
     """Nothing lost, nothing doubled, no cent astray, and the audit agrees."""

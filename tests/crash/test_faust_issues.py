@@ -71,6 +71,7 @@ def test_what_faust_loses_is_read_again(system: System, seed: int) -> None:
         system.require_all_running()
 
 
+@pytest.mark.whole
 @pytest.mark.timeout(300)
 def test_offsets_committed_too_early_are_not_believed(system: System, seed: int) -> None:
     """Kafka is told that all is done while nothing is; after a kill -9 all of it is done."""

@@ -306,7 +306,13 @@ def test_rated_cut_off_then_written_to_again(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("is_to_end", [False, True], ids=["to zero", "to the end"])
+@pytest.mark.parametrize(
+    "is_to_end",
+    [
+        pytest.param(False, id="to zero", marks=pytest.mark.whole),
+        pytest.param(True, id="to the end"),
+    ],
+)
 def test_group_offsets_reset_while_stopped(trial_of_one: Trial, is_to_end: bool) -> None:
     """Kafka's committed offsets are a hint that nobody follows."""
     trial, system = trial_of_one, trial_of_one.system
