@@ -32,7 +32,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -137,11 +137,12 @@ async def _read_published(consumer: Any, topic: str, published: dict[Key, Burn])
 
 
 async def _read(
-    bootstrap: str, rated: str, burns: str, applied: Mapping[tuple[int, int], int], partitions: int
+    bootstrap: str, rated: str, burns: str, applied: Sequence[tuple[int, int, int]], partitions: int
 ) -> tuple[RatedLog, dict[Key, Burn]] | None:
     """Read both topics, once every burn was published that the rated log says (or never is).
 
-    None when the rated log is not the one that was `applied`: ends of batches by rated offset.
+    None when the rated log is not the one that was `applied`: (partition, rated offset, end) of
+    batches, two of one offset where the log was made again.
     """
     tps = [TopicPartition(topic, one) for topic in (rated, burns) for one in range(partitions)]
     async with AIOKafkaConsumer(
@@ -151,7 +152,7 @@ async def _read(
         await consumer.seek_to_beginning()
         published: dict[Key, Burn] = {}
         log = await read_rated(consumer, rated)
-        if any(log.ends.get(at) != end for at, end in applied.items()):
+        if any(log.ends.get((partition, at)) != end for partition, at, end in applied):
             return None
         deadline = time.monotonic() + PUBLISH_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
@@ -257,8 +258,7 @@ def burn_faults(bootstrap: str, rated: str, burns: str, database_url: str) -> li
         refused = set(connection.execute(_REFUSED).fetchall())
         batches = connection.execute(_APPLIED).fetchall()
         partitions = len(connection.execute('SELECT FROM "SinkOffset"').fetchall())
-    applied = {(partition, rated_offset): end for partition, rated_offset, end in batches}
-    found = asyncio.run(_read(bootstrap, rated, burns, applied, partitions))
+    found = asyncio.run(_read(bootstrap, rated, burns, batches, partitions))
     if found is None:
         return sum_faults(bootstrap, burns, database_url)
     log, published = found
