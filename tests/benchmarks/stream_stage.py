@@ -23,6 +23,7 @@ import orjson
 import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from deploy.local.servers import LocalServers
 from schemas.rated import FOLD_HEADER, unpack_fold
@@ -104,6 +105,8 @@ async def is_done(course: Course, group: str) -> bool:
         await admin.start()
         ends = await consumer.end_offsets(partitions)
         committed = await admin.list_consumer_group_offsets(group)
+    except GroupCoordinatorNotAvailableError:
+        return False  # the group is just coming to be
     finally:
         await consumer.stop()
         await admin.close()
