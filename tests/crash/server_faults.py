@@ -1,6 +1,7 @@
 """Faults of Kafka, Postgres and Redis, and of the connections to them."""
 
 import contextlib
+from abc import abstractmethod
 from typing import Any
 
 import psycopg
@@ -21,15 +22,43 @@ class _OfServer(Fault):
     """Something done to a server that ends with its being started again."""
 
     @property
+    @abstractmethod
     def server(self) -> LocalServer:
         """The server it befalls."""
-        raise NotImplementedError
 
     def heal(self) -> str:
         """Start it again; on a busy machine a broker takes its time."""
         self.server.launch()
         self.server.wait_until_ready(START_TIMEOUT_SECONDS)
         return f"{self.server.name} is back"
+
+
+class _Stop(_OfServer):
+    def inflict(self) -> str:
+        """Stop it."""
+        self.server.stop()
+        return "stopped"
+
+
+class _Kill(_OfServer):
+    def inflict(self) -> str:
+        """Kill it."""
+        self.server.kill()
+        return "killed"
+
+
+class _Freeze(_OfServer):
+    hold_seconds = (2.0, 6.0)
+
+    def inflict(self) -> str:
+        """Freeze it."""
+        self.server.pause()
+        return "frozen"
+
+    def heal(self) -> str:
+        """Wake it."""
+        self.server.resume()
+        return "woken"
 
 
 class _OfKafka(_OfServer):
@@ -71,72 +100,28 @@ class _OfRedis(_OfServer):
         return redis.Redis.from_url(self.system.environment["REDIS_URL"])
 
 
-class StopKafka(_OfKafka):
+class StopKafka(_OfKafka, _Stop):
     """The broker is stopped in order."""
 
-    def inflict(self) -> str:
-        """Stop it."""
-        self.server.stop()
-        return "stopped"
 
-
-class KillKafka(_OfKafka):
+class KillKafka(_OfKafka, _Kill):
     """The broker is killed."""
 
-    def inflict(self) -> str:
-        """Kill it."""
-        self.server.kill()
-        return "killed"
 
-
-class FreezeKafka(_OfKafka):
+class FreezeKafka(_OfKafka, _Freeze):
     """The broker answers nobody for a while."""
 
-    hold_seconds = (2.0, 6.0)
 
-    def inflict(self) -> str:
-        """Freeze it."""
-        self.server.pause()
-        return "frozen"
-
-    def heal(self) -> str:
-        """Wake it."""
-        self.server.resume()
-        return "woken"
-
-
-class RestartPostgres(_OfPostgres):
+class RestartPostgres(_OfPostgres, _Stop):
     """Postgres is stopped in order."""
 
-    def inflict(self) -> str:
-        """Stop it."""
-        self.server.stop()
-        return "stopped"
 
-
-class KillPostgres(_OfPostgres):
+class KillPostgres(_OfPostgres, _Kill):
     """Postgres is killed, all its processes at once."""
 
-    def inflict(self) -> str:
-        """Kill it."""
-        self.server.kill()
-        return "killed"
 
-
-class FreezePostgres(_OfPostgres):
+class FreezePostgres(_OfPostgres, _Freeze):
     """Postgres answers nobody for a while."""
-
-    hold_seconds = (2.0, 6.0)
-
-    def inflict(self) -> str:
-        """Freeze it."""
-        self.server.pause()
-        return "frozen"
-
-    def heal(self) -> str:
-        """Wake it."""
-        self.server.resume()
-        return "woken"
 
 
 class CutConnections(_OfPostgres):
@@ -236,13 +221,8 @@ class FlushRedis(_OfRedis):
         return ""
 
 
-class LoseRedis(_OfRedis):
+class LoseRedis(_OfRedis, _Kill):
     """Redis is gone, and comes back empty."""
-
-    def inflict(self) -> str:
-        """Kill it."""
-        self.server.kill()
-        return "killed"
 
 
 class RestoreOldRedis(_OfRedis):
