@@ -8,13 +8,14 @@ import asyncio
 import os
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.postgres_server import binaries_folder
@@ -119,6 +120,27 @@ def commit(bootstrap: str, topic: str, group: str, offset: int) -> None:
         consumer.assign([tp])
         await consumer.commit({tp: offset})
         await consumer.stop()
+
+    asyncio.run(work())
+
+
+def delete_groups(bootstrap: str, groups: Sequence[str]) -> None:
+    """Delete groups without members, and make sure that Kafka knows nothing of them any more."""
+
+    async def work() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            for group in groups:
+                coordinator = await admin.find_coordinator(group)
+                # The client knows the request, but has no method for it.
+                answer = await admin._send_request_to_node(
+                    coordinator, DeleteGroupsRequest([group])
+                )
+                assert answer.results == [(group, 0)], answer
+                assert await admin.list_consumer_group_offsets(group) == {}
+        finally:
+            await admin.close()
 
     asyncio.run(work())
 

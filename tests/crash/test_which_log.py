@@ -21,6 +21,7 @@ from tests.crash.disasters import (
     back_up,
     commit,
     delete_and_wait,
+    delete_groups,
     end_of,
     expire,
     intrude,
@@ -322,6 +323,20 @@ def test_group_offsets_reset_while_stopped(trial_of_one: Trial, is_to_end: bool)
     let_grow(trial, trial.topics.raw, end + 50)
     for topic, group in groups_of(trial):
         commit(trial.bootstrap, topic, group, end_of(trial.bootstrap, topic) if is_to_end else 0)
+    system.restart_ended()
+    trial.check()
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(600)
+def test_groups_deleted_while_stopped(trial_of_one: Trial) -> None:
+    """Kafka forgets both groups altogether: the workers found them again, and lose nothing."""
+    trial, system = trial_of_one, trial_of_one.system
+    trial.start(gateways=0)
+    end = charge_some(trial)
+    stop_all(system)
+    let_grow(trial, trial.topics.raw, end + 50)
+    delete_groups(trial.bootstrap, [group for _, group in groups_of(trial)])
     system.restart_ended()
     trial.check()
 
