@@ -2,6 +2,7 @@
 
 import uvloop
 
+from deploy.runtime.garbage import spare_batches
 from deploy.runtime.logs import configure_logging
 from deploy.runtime.metrics_server import start_metrics_server
 from deploy.runtime.settings import load_settings
@@ -16,6 +17,7 @@ def main() -> None:
     """Read the environment and serve until told to stop."""
     settings = load_settings(GatewaySettings)
     configure_logging(settings, "gateway")
+    spare_batches()
     allow_many_connections()
     with listen(settings) as listener:
         start_metrics_server(settings.metrics_port, USUAL_METRICS_PORT)

@@ -16,13 +16,13 @@ from schemas.events import (
     InvalidBatchError,
     InvalidEvent,
     NotJsonError,
-    TimestampPolicy,
     UsageEvent,
     check_timestamp,
     validate_batch,
     validate_leniently,
 )
 from schemas.identity import advisory_identity
+from schemas.timestamps import TimestampPolicy
 
 # Below the broker's limit on a message, with room for the key, the headers and the batch's head.
 RECORD_BYTES_MAX = 900_000

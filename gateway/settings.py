@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from deploy.runtime.settings import RuntimeSettings
-from schemas.events import TimestampPolicy
+from schemas.timestamps import TimestampPolicy
 
 Network = IPv4Network | IPv6Network
 

@@ -4,6 +4,7 @@ An event has one identity for its `event_id` and one more for its `idempotency_k
 one. It is a duplicate when either belongs to another charged event of the same customer.
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 
@@ -14,8 +15,14 @@ IDENTITY_BYTES = 16
 _LENGTHS = Struct("<cII").pack
 
 
-def _identity(kind: bytes, customer_id: bytes, value: bytes) -> bytes:
-    text = _LENGTHS(kind, len(customer_id), len(value)) + customer_id + value
+@lru_cache(maxsize=16_384)  # ids have one length, and keys of one producer mostly, too
+def _prefix(kind: bytes, customer_id: str, length: int) -> bytes:
+    customer = customer_id.encode()
+    return _LENGTHS(kind, len(customer), length) + customer
+
+
+def _identity(kind: bytes, customer_id: str, value: bytes) -> bytes:
+    text = _prefix(kind, customer_id, len(value)) + value
     return blake2b(text, digest_size=IDENTITY_BYTES).digest()
 
 
@@ -26,11 +33,10 @@ def identities(
 
     `event_id` may be in either case; an empty `idempotency_key` is none.
     """
-    customer = customer_id.encode()
-    by_id = _identity(b"i", customer, event_id.lower().encode())
+    by_id = _identity(b"i", customer_id, event_id.lower().encode())
     if not idempotency_key:
         return (by_id,)
-    return (by_id, _identity(b"k", customer, idempotency_key.encode()))
+    return (by_id, _identity(b"k", customer_id, idempotency_key.encode()))
 
 
 def advisory_identity(customer_id: str, event_id: str, idempotency_key: str | None) -> bytes:

@@ -6,15 +6,17 @@ Which types cost what, and which are free, follows the service that this one rep
 floats and its fallback prices.
 """
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
-from schemas.events import UsageEvent, parse_timestamp
+from schemas.events import UsageEvent
 
 CREDITS_PER_USD = 1_000
 COST_PLACES = 18
@@ -89,6 +91,36 @@ class Unpriced:
     message: str
 
 
+class _Schedule(NamedTuple):
+    """Which price is in force when: from `starts[i]` on it is `prices[i]`, None: none is."""
+
+    starts: list[datetime]
+    prices: list[Price | None]
+
+
+def _schedule(prices: Sequence[Price]) -> _Schedule:
+    """Lay prices of one thing on a line: latest valid_from wins, then latest created_at, then id.
+
+    A sort and a heap, so that a long history costs its length and not its square.
+    """
+    rising = sorted(prices, key=lambda p: (p.valid_from, p.created_at, p.id))
+    starts = sorted(
+        {p.valid_from for p in rising} | {p.valid_until for p in rising if p.valid_until}
+    )
+    schedule = _Schedule([], [])
+    begun = 0
+    in_force: list[tuple[int, Price]] = []  # a heap: who began last stands first
+    for start in starts:
+        while begun < len(rising) and rising[begun].valid_from <= start:
+            heappush(in_force, (-begun, rising[begun]))
+            begun += 1
+        while in_force and (until := in_force[0][1].valid_until) is not None and until <= start:
+            heappop(in_force)
+        schedule.starts.append(start)
+        schedule.prices.append(in_force[0][1] if in_force else None)
+    return schedule
+
+
 class PriceBook:
     """The prices of one revision; built once, never changed, looked up per event."""
 
@@ -98,12 +130,11 @@ class PriceBook:
         self, revision: int, prices: Iterable[Price] = (), burn_tables: Iterable[BurnTable] = ()
     ) -> None:
         self.revision = revision
-        self._prices: dict[tuple[str, str, str], list[Price]] = {}
         self._burn_tables: dict[str, list[BurnTable]] = {}
-        # Latest valid_from first, then latest created_at, then id: the first in force wins.
-        for price in sorted(prices, key=lambda p: (p.valid_from, p.created_at, p.id), reverse=True):
-            key = (price.provider, price.model, price.cost_type)
-            self._prices.setdefault(key, []).append(price)
+        by_key: dict[tuple[str, str, str], list[Price]] = {}
+        for price in prices:
+            by_key.setdefault((price.provider, price.model, price.cost_type), []).append(price)
+        self._prices = {key: _schedule(found) for key, found in by_key.items()}
         for table in sorted(
             burn_tables, key=lambda t: (t.version, t.valid_from, t.created_at, t.id), reverse=True
         ):
@@ -111,10 +142,11 @@ class PriceBook:
 
     def price(self, provider: str, model: str, cost_type: str, at: datetime) -> Price | None:
         """Return the price in force at a moment, or None."""
-        for price in self._prices.get((provider, model, cost_type), ()):
-            if price.valid_from <= at and (price.valid_until is None or at < price.valid_until):
-                return price
-        return None
+        schedule = self._prices.get((provider, model, cost_type))
+        if schedule is None:
+            return None
+        number = bisect_right(schedule.starts, at) - 1
+        return schedule.prices[number] if number >= 0 else None
 
     def burn_table(self, customer_id: str, model: str, at: datetime) -> BurnTable | None:
         """Return the customer's table in force at a moment if it names the model, else None."""
@@ -146,12 +178,12 @@ def rate(event: UsageEvent, book: PriceBook) -> Rated | Unpriced:
     model = event.get("model")
     if parts is None or not model or "provider" not in event:
         return FREE
-    used = [
-        (cost_type, amount)
-        for cost_type, field, absent in parts
-        if (amount := event.get(field, absent)) > 0  # type: ignore[operator]
-    ]
-    return _rate_used(event, model, used, book) if used else FREE  # type: ignore[arg-type]
+    used: list[tuple[str, float]] = []
+    for cost_type, field, absent in parts:
+        amount: Any = event.get(field, absent)
+        if amount > 0:
+            used.append((cost_type, amount))
+    return _rate_used(event, model, used, book) if used else FREE
 
 
 def exact_ratio(number: float) -> tuple[int, int]:
@@ -171,7 +203,7 @@ def _rate_custom(event: UsageEvent) -> Rated | Unpriced:
 def _rate_used(
     event: UsageEvent, model: str, used: list[tuple[str, float]], book: PriceBook
 ) -> Rated | Unpriced:
-    at = parse_timestamp(event["timestamp"])
+    at = datetime.fromisoformat(event["timestamp"])
     provider = event["provider"]
     numerator, denominator, price_ids = 0, ATTODOLLARS_PER_USD, []
     for cost_type, amount in used:
@@ -180,7 +212,13 @@ def _rate_used(
             return Unpriced(
                 f"no {cost_type} price for {provider} {model} in force at {event['timestamp']}"
             )
-        own_numerator, own_denominator = _times(amount, price.ratio)
+        own_numerator, own_denominator = price.ratio
+        if isinstance(amount, int):
+            own_numerator *= amount
+        else:
+            amount_numerator, amount_denominator = exact_ratio(amount)
+            own_numerator *= amount_numerator
+            own_denominator *= amount_denominator
         if own_denominator == denominator:
             numerator += own_numerator
         else:
@@ -194,13 +232,6 @@ def _rate_used(
     if own_credits is None:
         return Unpriced(f"burn table {table.id} names {model} without a rate for this usage")
     return _rated(numerator, denominator, own_credits, (*price_ids, table.id))
-
-
-def _times(amount: float, ratio: tuple[int, int]) -> tuple[int, int]:
-    if isinstance(amount, int):
-        return amount * ratio[0], ratio[1]
-    numerator, denominator = exact_ratio(amount)
-    return numerator * ratio[0], denominator * ratio[1]
 
 
 def _by_burn_table(rule: Rule, used: list[tuple[str, float]]) -> Fraction | None:
@@ -242,8 +273,8 @@ def _attodollars(numerator: int, denominator: int) -> int:
 def cost_text(attodollars: int) -> str:
     """Return a cost as USD: at least 6 decimals, at most 18, no trailing zeros beyond the sixth."""
     whole, places = divmod(attodollars, ATTODOLLARS_PER_USD)
-    text = f"{places:018d}".rstrip("0").ljust(COST_PLACES_SHOWN_MIN, "0")
-    return f"{whole}.{text}"
+    text = f"{places:018d}".rstrip("0")
+    return f"{whole}.{text:0<6}"  # COST_PLACES_SHOWN_MIN
 
 
 def attodollars_from_text(text: str) -> int:

@@ -60,7 +60,7 @@ class ChargedEntry(TypedDict):
     event: UsageEvent
     credits: int
     cost_usd: str
-    price_ids: list[str]
+    price_ids: Sequence[str]
     replay_of: NotRequired[str]
 
 

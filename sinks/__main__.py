@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from deploy.runtime.garbage import spare_batches
 from deploy.runtime.logs import configure_logging
 from deploy.runtime.metrics_server import start_metrics_server
 from deploy.runtime.settings import load_settings
@@ -16,6 +17,7 @@ def main() -> None:
     settings = load_settings(SinkSettings)
     slot = acquire_slot(settings.state_dir, "sinks")
     configure_logging(settings, "sinks", slot.number)
+    spare_batches()
     start_metrics_server(settings.metrics_port, USUAL_METRICS_PORT)
 
     from sinks.app import run  # Faust takes a second to import: metrics are served before

@@ -16,8 +16,9 @@ import orjson
 from psycopg import adapters
 from psycopg.adapt import PyFormat
 
-from schemas.events import UsageEvent, parse_timestamp
+from schemas.events import UsageEvent
 from schemas.rated import ChargedEntry
+from schemas.timestamps import parse_timestamp
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from deploy.runtime.garbage import spare_batches
 from deploy.runtime.logs import configure_logging
 from deploy.runtime.metrics_server import start_metrics_server
 from deploy.runtime.settings import load_settings
@@ -16,6 +17,7 @@ def main() -> None:
     settings = load_settings(StreamsSettings)
     slot = acquire_slot(settings.state_dir, "streams")
     configure_logging(settings, "streams", slot.number)
+    spare_batches()
     start_metrics_server(settings.metrics_port, METRICS_PORT)
 
     async def run() -> None:

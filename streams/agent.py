@@ -34,7 +34,7 @@ from deploy.runtime import exit as process_exit
 from deploy.runtime.runs import Run, RunsApp
 from schemas.rated import Cover, Fold, Kind, RatedBatch, Total, encode_batch
 from streams.breaker import Breaker
-from streams.decode import DecodedRecord, decode_record, parts
+from streams.decode import DecodedRecord, decode_record, decode_records, parts
 from streams.dedupe import Judged, judge
 from streams.errors import LogsDisagreeError
 from streams.guard import Admitted, Guard
@@ -62,7 +62,7 @@ class Part:
     first_offset: int
     records: Sequence[DecodedRecord]
     started: float
-    judged: list[list[Judged]] = field(default_factory=list)
+    judged: Judged = field(default_factory=Judged)
     verdicts: Verdicts = field(default_factory=Verdicts)
     price_revision: int = 0
     broker_times: list[tuple[int, int]] = field(default_factory=list)
@@ -213,7 +213,7 @@ class StreamsAgent:
         policy = self._uses.settings.timestamp_policy
         quarantine = self._uses.quarantine
         if not len(quarantine):
-            return [decode_record(r, r.timestamp, policy) for r in admitted.records]
+            return decode_records(admitted.records, policy)
         latest_ms = self._seen(partition).clock.latest_ms
         return [
             decode_record(
@@ -345,7 +345,7 @@ STEPS: tuple[Step, ...] = (
 
 def _sum_up(part: Part) -> None:
     part.broker_times = _run_length(part.records)
-    part.totals = count(part.verdicts.entries, part.broker_times)
+    part.totals = count(part.verdicts.charges, part.broker_times)
 
 
 def _batch_of(part: Part) -> RatedBatch:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -12,13 +14,14 @@ from schemas.events import (
     InvalidBatchError,
     InvalidEvent,
     NotJsonError,
-    TimestampPolicy,
     TooManyEventsError,
     UsageEvent,
     check_timestamp,
     event_slices,
     validate_each,
+    validate_singles,
 )
+from schemas.timestamps import TimestampPolicy, time_bounds
 
 MESSAGE_LENGTH_MAX = 2_000
 # What an entry adds to the bytes of its event, at most about: its names, price ids, its share of
@@ -36,8 +39,7 @@ class Letter:
     is_whole_record: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedRecord:
+class DecodedRecord(NamedTuple):
     """One record of `usage.raw` and what it holds, in the order of its events."""
 
     offset: int
@@ -57,14 +59,46 @@ class DecodedRecord:
         event = self.events[index]
         if isinstance(event, Letter) and event.is_whole_record:
             return self.value
-        try:
-            slices = event_slices(self.value)
-        except (NotJsonError, InvalidBatchError):
-            slices = []
+        slices = _slices(self.value)
         if len(slices) == len(self.events):
             return slices[index]
         # A record that two JSON readers take differently: what was understood is kept.
         return self.value if isinstance(event, Letter) else orjson.dumps(event)
+
+
+@lru_cache(maxsize=1)  # one record after the other, and each of its letters asks
+def _slices(value: bytes) -> Sequence[bytes]:
+    try:
+        return event_slices(value)
+    except (NotJsonError, InvalidBatchError):
+        return []
+
+
+# So many records are read in one go. One bad event among them has them all read one by one.
+SINGLES_AT_ONCE = 50
+
+
+def decode_records(records: Sequence[Any], policy: TimestampPolicy) -> list[DecodedRecord]:
+    """Read records (aiokafka's) of which none is quarantined."""
+    decoded: list[DecodedRecord] = []
+    for start in range(0, len(records), SINGLES_AT_ONCE):
+        chunk = records[start : start + SINGLES_AT_ONCE]
+        singles = validate_singles([record.value or b"" for record in chunk])
+        if singles is None:
+            decoded += [decode_record(record, record.timestamp, policy) for record in chunk]
+            continue
+        decoded += [
+            DecodedRecord(
+                record.offset,
+                record.timestamp,
+                record.key,
+                record.value,
+                _checked((event,), record.timestamp, policy),
+                _replay_of(record.headers) if record.headers else None,
+            )
+            for record, event in zip(chunk, singles, strict=True)
+        ]
+    return decoded
 
 
 def decode_record(
@@ -95,17 +129,28 @@ def _decode_events(
         return [_whole(Reason.TOO_MANY_EVENTS, str(error))]
     except InvalidBatchError as error:
         return [_whole(Reason.BAD_SCHEMA, str(error))]
-    return [_checked(event, broker_ms, policy) for event in found]
+    return _checked(found, broker_ms, policy)
 
 
 def _checked(
-    event: UsageEvent | InvalidEvent, broker_ms: int, policy: TimestampPolicy
-) -> UsageEvent | Letter:
+    found: Sequence[UsageEvent | InvalidEvent], broker_ms: int, policy: TimestampPolicy
+) -> Sequence[UsageEvent | Letter]:
+    earliest, too_late = time_bounds(broker_ms, policy)
+    return [
+        event
+        if isinstance(event, dict)
+        and earliest <= datetime.fromisoformat(event["timestamp"]) < too_late
+        else _letter(event, broker_ms, policy)
+        for event in found
+    ]
+
+
+def _letter(event: UsageEvent | InvalidEvent, broker_ms: int, policy: TimestampPolicy) -> Letter:
     if isinstance(event, InvalidEvent):
         return Letter(Reason.BAD_SCHEMA, _sentence(event.errors), event.readable)
     wrong = check_timestamp(event, broker_ms, policy)
     if wrong is None:
-        return event
+        raise AssertionError(f"nothing is wrong with {event['timestamp']}")
     return Letter(Reason.TIMESTAMP_OUT_OF_RANGE, _sentence((wrong,)), readable_of(event))
 
 

@@ -1,40 +1,36 @@
 """Which events of a part of a run were charged before, as far as `seen` knows."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from schemas.identity import identities
 from streams.decode import DecodedRecord, Letter
 from streams.seen import SeenPartition
 
 
-class Judged(NamedTuple):
-    """What `seen` says of one event.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What `seen` says of the events of a part: an entry each, in order.
 
-    `identities` is empty where `seen` neither judges nor will remember: letters, and replays of
-    letters, of which Postgres decides. `of_position` is packed; None: first, or not judged.
+    `identities` are empty where `seen` neither judges nor will remember: letters, and replays of
+    letters, of which Postgres decides. `of_positions` are packed; None: first, or not judged.
     """
 
-    identities: tuple[bytes, ...]
-    of_position: int | None = None
+    identities: list[tuple[bytes, ...]] = field(default_factory=list)
+    of_positions: list[int | None] = field(default_factory=list)
 
 
-NOT_JUDGED = Judged(())
-
-
-def judge(records: Sequence[DecodedRecord], seen: SeenPartition) -> list[list[Judged]]:
-    """Return, per record and event, its identities and the charged event it repeats, if any."""
-    judged = []
+def judge(records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
+    """Return, per event, its identities and the charged event that it repeats, if any."""
+    judged = Judged()
     for record in records:
-        if record.replay_of is not None:
-            judged.append([NOT_JUDGED] * len(record.events))
-            continue
-        found = []
+        broker_ms = record.broker_ms
         for event in record.events:
-            if isinstance(event, Letter):
-                found.append(NOT_JUDGED)
+            if record.replay_of is not None or isinstance(event, Letter):
+                judged.identities.append(())
+                judged.of_positions.append(None)
                 continue
             own = identities(event["customer_id"], event["event_id"], event.get("idempotency_key"))
-            found.append(Judged(own, seen.find(own, record.broker_ms)))
-        judged.append(found)
+            judged.identities.append(own)
+            judged.of_positions.append(seen.find(own, broker_ms))
     return judged

@@ -10,6 +10,7 @@ from schemas.dead_letter import Reason
 from schemas.events import UsageEvent
 from schemas.pricing import PriceBook, Rated, Unpriced, cost_text, rate
 from schemas.rated import (
+    INDEX_BITS,
     ChargedEntry,
     DeadLetterEntry,
     DuplicateEntry,
@@ -19,6 +20,7 @@ from schemas.rated import (
 )
 from streams.decode import DecodedRecord, Letter, readable_of
 from streams.dedupe import Judged
+from streams.totals import Charge
 
 
 @dataclass(slots=True)
@@ -26,13 +28,18 @@ class Verdicts:
     """One entry per event, and the identities that the charged ones leave in `seen`."""
 
     entries: list[Entry] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
     positions: "array[int]" = field(default_factory=lambda: array("q"))
     identities: list[bytes] = field(default_factory=list)
-    charged: int = 0
     duplicates: int = 0
     letters: dict[Reason, int] = field(default_factory=dict)
     # Of `letters`, less replays that failed again; None: nobody can read whose it is.
     letters_by_customer: Counter[str | None] = field(default_factory=Counter)
+
+    @property
+    def charged(self) -> int:
+        """Events that cost what they cost, 0 included."""
+        return len(self.charges)
 
     @property
     def letter_count(self) -> int:
@@ -41,25 +48,27 @@ class Verdicts:
 
 
 def settle(
-    records: Sequence[DecodedRecord],
-    judged: Sequence[Sequence[Judged]],
-    book: PriceBook,
-    window_ms: int,
+    records: Sequence[DecodedRecord], judged: Judged, book: PriceBook, window_ms: int
 ) -> Verdicts:
     """Return the verdicts of a part. An event twice in it: the second is a duplicate."""
     verdicts = Verdicts()
-    # identity -> (packed position, broker time) of what this part charges
-    charged: dict[bytes, tuple[int, int]] = {}
-    for record, record_judged in zip(records, judged, strict=True):
-        for index, (event, its) in enumerate(zip(record.events, record_judged, strict=True)):
+    judgements = zip(judged.identities, judged.of_positions, strict=True)
+    charged: dict[bytes, int] = {}  # identity -> packed position, of what this part charges
+    broker_times: dict[int, int] = {}  # by offset
+    for record in records:
+        offset, broker_ms = record.offset, record.broker_ms
+        broker_times[offset] = broker_ms
+        for index, event in enumerate(record.events):
+            identities, of_position = next(judgements)
             if isinstance(event, Letter):
                 _add_letter(verdicts, record, index, event)
                 continue
-            of_position = its.of_position
-            if of_position is None and not charged.keys().isdisjoint(its.identities):
-                of_position = _charged_before(its.identities, charged, record.broker_ms, window_ms)
+            if of_position is None and not charged.keys().isdisjoint(identities):
+                of_position = _charged_before(
+                    identities, charged, broker_times, broker_ms, window_ms
+                )
             if of_position is not None:
-                _add_duplicate(verdicts, record.offset, index, event, of_position)
+                _add_duplicate(verdicts, offset, index, event, of_position)
                 continue
             cost = rate(event, book)
             if isinstance(cost, Unpriced):
@@ -67,25 +76,28 @@ def settle(
                 _add_letter(verdicts, record, index, letter)
                 continue
             _add_charged(verdicts, record, index, event, cost)
-            position = pack_position(record.offset, index)
-            for identity in its.identities:
-                charged[identity] = (position, record.broker_ms)
-                verdicts.positions.append(position)
-                verdicts.identities.append(identity)
+            if identities:
+                position = pack_position(offset, index)
+                for identity in identities:
+                    charged[identity] = position
+                    verdicts.positions.append(position)
+                verdicts.identities += identities
     return verdicts
 
 
 def _charged_before(
     identities: Sequence[bytes],
-    charged: Mapping[bytes, tuple[int, int]],
+    charged: Mapping[bytes, int],
+    broker_times: Mapping[int, int],
     broker_ms: int,
     window_ms: int,
 ) -> int | None:
     # The same test as against `seen`: a verdict must not depend on where runs are cut.
     found = [
-        one[0]
+        position
         for identity in identities
-        if (one := charged.get(identity)) is not None and abs(broker_ms - one[1]) <= window_ms
+        if (position := charged.get(identity)) is not None
+        and abs(broker_ms - broker_times[position >> INDEX_BITS]) <= window_ms
     ]
     return min(found, default=None)
 
@@ -100,12 +112,14 @@ def _add_charged(
         "event": event,
         "credits": cost.credits,
         "cost_usd": cost_text(cost.cost_attodollars),
-        "price_ids": list(cost.price_ids),
+        "price_ids": cost.price_ids,
     }
     if record.replay_of is not None:
         entry["replay_of"] = record.replay_of
     verdicts.entries.append(entry)
-    verdicts.charged += 1
+    verdicts.charges.append(
+        (event["customer_id"], record.offset, cost.credits, cost.cost_attodollars)
+    )
 
 
 def _add_duplicate(

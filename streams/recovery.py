@@ -30,7 +30,7 @@ from streams.log_reader import LOG_APPEND_TIME, LogReader
 from streams.metrics import Metrics
 from streams.rated_fold import BegunTooLateError
 from streams.seen import CLOCK_SLACK_MS, SeenPartition, SeenTable, clip_times, fold_of
-from streams.totals import count
+from streams.totals import charges_of, count
 
 log = structlog.get_logger("recovery")
 
@@ -294,4 +294,4 @@ def _totals_from(record: Any, fold: Fold, below: int) -> list[Total]:
 
 def _totals_of(batch: RatedBatch, from_offset: int) -> list[Total]:
     entries = [entry for entry in batch.events if entry["offset"] >= from_offset]
-    return count(entries, clip_times(batch.broker_times, from_offset))
+    return count(charges_of(entries), clip_times(batch.broker_times, from_offset))

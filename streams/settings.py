@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from deploy.runtime.settings import RuntimeSettings
-from schemas.events import TimestampPolicy
 from schemas.pricing import CREDITS_MAX
+from schemas.timestamps import TimestampPolicy
 from schemas.topics import EVENTS_PER_RECORD_MAX
 
 BATCH_EVENTS_MAX = 5_000

@@ -4,6 +4,7 @@ A period is the UTC hour or day in which Kafka took the record (its broker time)
 own: so a period that is over does not change any more, and can be given up in time.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ PERIOD_SLACK_MS = 2 * HOUR_MS
 PeriodKind = Literal["hour", "day"]
 # customer, kind of period, its start in epoch milliseconds
 BurnKey = tuple[str, PeriodKind, int]
+# customer, offset in `usage.raw`, credits, attodollars
+Charge = tuple[str, int, int, int]
 
 _LENGTH_MS: dict[PeriodKind, int] = {"hour": HOUR_MS, "day": DAY_MS}
 _KEPT_MS: dict[PeriodKind, int] = {"hour": HOURS_KEPT_MS, "day": DAYS_KEPT_MS}
@@ -37,23 +40,28 @@ def period_ms(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp() * 1_000)
 
 
-def count(entries: Iterable[Entry], broker_times: Sequence[tuple[int, int]]) -> list[Total]:
-    """Return totals per (customer, hour) of the charged entries, given run-length broker times."""
-    sums: dict[tuple[str, int], list[int]] = {}
-    times = list(broker_times)
-    at = 0
+def charges_of(entries: Iterable[Entry]) -> Iterator[Charge]:
+    """Yield what the charged ones among the entries of a rated batch cost."""
     for entry in entries:
-        if entry["verdict"] != "charged":
-            continue
-        while at + 1 < len(times) and times[at + 1][0] <= entry["offset"]:
+        if entry["verdict"] == "charged":
+            cost_attodollars = attodollars_from_text(entry["cost_usd"])
+            yield entry["event"]["customer_id"], entry["offset"], entry["credits"], cost_attodollars
+
+
+def count(charges: Iterable[Charge], broker_times: Sequence[tuple[int, int]]) -> list[Total]:
+    """Return totals per (customer, hour) of charges by offset, given run-length broker times."""
+    sums: dict[tuple[str, int], list[int]] = {}
+    times = [*broker_times, (sys.maxsize, 0)]
+    at, next_change, hour = -1, -1, 0
+    for customer, offset, whole_credits, cost_attodollars in charges:
+        while next_change <= offset:
             at += 1
-        hour = times[at][1] // HOUR_MS * HOUR_MS
-        key = (entry["event"]["customer_id"], hour)
-        total = sums.get(key)
+            next_change, hour = times[at + 1][0], times[at][1] // HOUR_MS * HOUR_MS
+        total = sums.get((customer, hour))
         if total is None:
-            total = sums[key] = [0, 0, 0]
-        total[0] += entry["credits"]
-        total[1] += attodollars_from_text(entry["cost_usd"])
+            total = sums[customer, hour] = [0, 0, 0]
+        total[0] += whole_credits
+        total[1] += cost_attodollars
         total[2] += 1
     return [
         (customer, period_text(hour), whole, cost_text(cost), events)

@@ -38,7 +38,8 @@ def producer_options(
         "acks": "all",
         "enable_idempotence": True,
         "linger_ms": linger_milliseconds,
-        "compression_type": "lz4",
+        # A tenth of the CPU of aiokafka's lz4 (always its slowest level), a fifth more bytes.
+        "compression_type": "snappy",
     }
 
 

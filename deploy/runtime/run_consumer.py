@@ -148,22 +148,29 @@ class Run:
 def record_bytes(record: Record) -> int:
     """Return what a record takes in memory, about: also one without a value is not for nothing."""
     size = RECORD_OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
-    return size + sum(len(name) + len(value or b"") for name, value in record.headers)
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size
 
 
-def cut(records: Sequence[Record], records_max: int, bytes_max: int) -> Iterator[list[Record]]:
-    """Cut records into runs, each closed by count or by bytes; a large record is a run alone."""
+def cut(
+    records: Sequence[Record], records_max: int, bytes_max: int
+) -> Iterator[tuple[list[Record], int]]:
+    """Cut records into runs, each closed by count or by bytes; a large record is a run alone.
+
+    Yields each run with its size in bytes.
+    """
     run: list[Record] = []
     size = 0
     for record in records:
         length = record_bytes(record)
         if run and (len(run) >= records_max or size + length > bytes_max):
-            yield run
+            yield run, size
             run, size = [], 0
         run.append(record)
         size += length
     if run:
-        yield run
+        yield run, size
 
 
 class RunSchema(faust.Schema):  # type: ignore[type-arg] # generic for type checkers only
@@ -352,10 +359,9 @@ class RunConsumer(faust_aiokafka.Consumer):
 
     async def _hand_over(self, lane: Lane, session: int, records: Sequence[Record]) -> None:
         config = self._config
-        for chunk in cut(records, config.run_records_max, config.run_bytes_max):
+        for chunk, size in cut(records, config.run_records_max, config.run_bytes_max):
             if not (lane.is_live and lane.session == session):
                 return
-            size = sum(map(record_bytes, chunk))
             run = Run(lane, session, chunk, size, self)
             lane.buffered_bytes += size
             await self.callback(self._run_message(lane.tp, run))

@@ -16,7 +16,7 @@ from schemas.identity import identities
 from schemas.rated import Cover, Fold, pack_position
 from sinks.batch import Applied, Clipped, RatedRecord, Reached, clip
 from streams.decode import DecodedRecord, Letter
-from streams.dedupe import NOT_JUDGED, Judged, judge
+from streams.dedupe import Judged, judge
 from streams.price import Verdicts
 from streams.seen import SeenPartition
 from tests.property.chain.workers import Rules
@@ -38,7 +38,7 @@ class RemembersAnyVerdict(BrokenRules):
     def remembered(
         self,
         records: Sequence[DecodedRecord],
-        judged: Sequence[Sequence[Judged]],
+        judged: Judged,
         verdicts: Verdicts,
     ) -> tuple["array[int]", list[bytes]]:
         del records, judged
@@ -59,8 +59,8 @@ class JudgesReplays(BrokenRules):
 
     found_as = ("lost",)
 
-    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> list[list[Judged]]:
-        return judge([replace(record, replay_of=None) for record in records], seen)
+    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
+        return judge([record._replace(replay_of=None) for record in records], seen)
 
 
 class WritesLettersApart(BrokenRules):
@@ -216,7 +216,7 @@ class IdentitiesOfAllCustomers(BrokenRules):
     found_as = ("lost", "false duplicate")
     verifies_duplicates = sends_chains = False
 
-    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> list[list[Judged]]:
+    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
         return _judge_by(records, seen, kinds_differ=True, customers_differ=False)
 
 
@@ -226,7 +226,7 @@ class IdentitiesOfOneKind(BrokenRules):
     found_as = ("lost", "false duplicate")
     verifies_duplicates = sends_chains = False
 
-    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> list[list[Judged]]:
+    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
         return _judge_by(records, seen, kinds_differ=False, customers_differ=True)
 
 
@@ -236,21 +236,21 @@ def _judge_by(
     *,
     kinds_differ: bool,
     customers_differ: bool,
-) -> list[list[Judged]]:
-    judged: list[list[Judged]] = []
+) -> Judged:
+    judged = Judged()
     for record in records:
-        found = []
         for event in record.events:
-            if isinstance(event, Letter) or record.replay_of is not None:
-                found.append(NOT_JUDGED)
-                continue
-            customer_id = event["customer_id"] if customers_differ else ""
-            own = identities(customer_id, event["event_id"])
-            if key := event.get("idempotency_key"):
-                by_key = identities(customer_id, "", key)[1]
-                own += (by_key,) if kinds_differ else identities(customer_id, key)
-            found.append(Judged(own, seen.find(own, record.broker_ms)))
-        judged.append(found)
+            own: tuple[bytes, ...] = ()
+            of_position = None
+            if not isinstance(event, Letter) and record.replay_of is None:
+                customer_id = event["customer_id"] if customers_differ else ""
+                own = identities(customer_id, event["event_id"])
+                if key := event.get("idempotency_key"):
+                    by_key = identities(customer_id, "", key)[1]
+                    own += (by_key,) if kinds_differ else identities(customer_id, key)
+                of_position = seen.find(own, record.broker_ms)
+            judged.identities.append(own)
+            judged.of_positions.append(of_position)
     return judged
 
 

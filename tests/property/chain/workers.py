@@ -45,14 +45,14 @@ class Rules:
         """Return the `seen` of a partition."""
         return SeenPartition(window_ms)
 
-    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> list[list[Judged]]:
+    def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
         """Return what `seen` says of each event."""
         return judge(records, seen)
 
     def remembered(
         self,
         records: Sequence[DecodedRecord],
-        judged: Sequence[Sequence[Judged]],
+        judged: Judged,
         verdicts: Verdicts,
     ) -> tuple["array[int]", list[bytes]]:
         """Return the identities that enter `seen`, with their positions."""
@@ -175,7 +175,7 @@ class StreamsWorker:
             self.book.revision,
             times,
             verdicts.entries,
-            count(verdicts.entries, times),
+            count(verdicts.charges, times),
         )
         fold = Fold(
             Kind.RATED, first, following, times, array("q", positions), b"".join(identities)

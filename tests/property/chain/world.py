@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.dead_letter import Position, Reason
-from schemas.events import TimestampPolicy
 from schemas.pricing import Price, PriceBook
 from schemas.rated import DuplicateEntry, Fold, RatedBatch, encode_batch
+from schemas.timestamps import TimestampPolicy
 from sinks.batch import Applied, Charge, Clipped, RatedRecord, Reached, read_record
 from sinks.copy_rows import BurnRow
 from sinks.wallets import Account, Debit, Wallet, burn, choose_wallet, wallets_by_scope

@@ -2,7 +2,7 @@
 
 import json
 from array import array
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, cast
@@ -14,6 +14,7 @@ from schemas.events import (
     UsageEvent,
     event_slices,
     validate_each,
+    validate_singles,
 )
 from schemas.identity import identities
 from schemas.pricing import ATTODOLLARS_PER_USD, Price, PriceBook, Rated, rate
@@ -74,6 +75,39 @@ def test_cost_and_credits_are_the_exact_ones_rounded_once(
     )
 
 
+_DAYS = st.integers(0, 12)
+
+
+@given(st.lists(st.tuples(_DAYS, st.none() | _DAYS, _DAYS), max_size=8), st.integers(-1, 13))
+def test_the_price_in_force_is_the_latest_begun(
+    drawn: list[tuple[int, int | None, int]], day: int
+) -> None:
+    """Latest valid_from wins, then latest created_at, then id; an expired one never."""
+    prices = [
+        Price(
+            f"price-{number}",
+            "OPENAI",
+            "m",
+            "IMAGE",
+            Decimal(1),
+            1,
+            START + timedelta(days=begins),
+            None if ends is None else START + timedelta(days=ends),
+            START + timedelta(days=created),
+        )
+        for number, (begins, ends, created) in enumerate(drawn)
+    ]
+    at = START + timedelta(days=day)
+
+    in_force = [
+        price
+        for price in prices
+        if price.valid_from <= at and (price.valid_until is None or at < price.valid_until)
+    ]
+    expected = max(in_force, key=lambda p: (p.valid_from, p.created_at, p.id), default=None)
+    assert PriceBook(1, prices).price("OPENAI", "m", "IMAGE", at) == expected
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**42)), max_size=5),
     st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 999)), max_size=20),
@@ -122,3 +156,48 @@ def test_slices_are_the_events_in_order(
 
     assert [json.loads(one) for one in event_slices(record)] == events
     assert len(validate_each(record)) == len(events)
+
+
+_EVENT = {
+    "event_id": "550e8400-e29b-41d4-a716-446655440001",
+    "customer_id": "c",
+    "event_type": "API_CALL",
+    "feature_id": "f",
+    "timestamp": "2025-01-17T14:30:00Z",
+}
+_SINGLE = json.dumps(_EVENT).encode()
+# Pieces that, one behind the other, read as other events than each by itself.
+_PIECES = st.sampled_from(
+    [
+        _SINGLE,
+        b" %b\n" % _SINGLE,
+        _SINGLE.replace(b"API_CALL", b"CUSTOM"),
+        _SINGLE[:-1] + b',"metadata":{"a":[{}]}}',
+        b"%b,%b" % (_SINGLE, _SINGLE),
+        b'%b,"x":%b' % (_SINGLE, _SINGLE),
+        _SINGLE[:-1] + b',"metadata":{"a":{}',
+        b"{}}}",
+        b'{"events":[%b]}' % _SINGLE,
+        b"}",
+        b"{}",
+        b"",
+        b"{NaN}",
+        b"[]",
+        b"\xff",
+    ]
+)
+
+
+@given(st.lists(_PIECES, max_size=6))
+def test_singles_in_one_go_are_what_each_is_alone(values: list[bytes]) -> None:
+    """Nothing that a record holds reaches over into its neighbours."""
+    found = validate_singles(values)
+
+    if found is not None:
+        assert [[event] for event in found] == [validate_each(value) for value in values]
+
+
+def test_valid_singles_are_read_in_one_go() -> None:
+    """The quick way is taken where it may be."""
+    assert validate_singles([_SINGLE] * 50) == validate_each(_SINGLE) * 50
+    assert validate_singles([_SINGLE, b"{}"]) is None

@@ -173,7 +173,7 @@ def test_a_fold_from_the_middle_knows_what_one_from_the_beginning_knows(
             late.apply(fold, offset)
     assert late.fold.next_offset == worker.seen.fold.next_offset
     for record in records:
-        for judged in judge([record], worker.seen)[0]:
+        for identities in judge([record], worker.seen).identities:
             for later_ms in (last_ms, last_ms + HOUR_MS):
-                known = worker.seen.find(judged.identities, later_ms)
-                assert late.find(judged.identities, later_ms) == known
+                known = worker.seen.find(identities, later_ms)
+                assert late.find(identities, later_ms) == known

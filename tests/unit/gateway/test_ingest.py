@@ -11,12 +11,12 @@ from gateway import ingest
 from schemas.events import (
     FieldError,
     InvalidEvent,
-    TimestampPolicy,
     UsageEvent,
     validate_batch,
     validate_each,
     validate_leniently,
 )
+from schemas.timestamps import TimestampPolicy
 from tests.unit.gateway.fakes import CUSTOMER, EVENT
 
 NO_POLICY = TimestampPolicy(None, None)

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.runtime.settings import load_settings
 from gateway.settings import GatewaySettings
-from schemas.events import TimestampPolicy
+from schemas.timestamps import TimestampPolicy
 
 
 def test_trusted_proxies_are_networks(monkeypatch: pytest.MonkeyPatch) -> None:

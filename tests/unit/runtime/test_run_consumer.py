@@ -13,12 +13,12 @@ def test_a_record_counts_with_its_key_and_headers() -> None:
 def test_records_without_a_value_fill_a_run() -> None:
     """Keys alone make the memory that runs are bounded by."""
     records = [RawRecord(offset, None, key=b"k" * 5_000) for offset in range(100)]
-    assert [len(run) for run in cut(records, 1_000, 55_000)] == [10] * 10
+    assert [len(run) for run, _ in cut(records, 1_000, 55_000)] == [10] * 10
 
 
 def test_a_large_record_is_a_run_by_itself() -> None:
     """What is beyond the bound alone comes all the same, in its order."""
     sizes = (100, 9_000, 100, 100)
     records = [RawRecord(offset, b"v" * size) for offset, size in enumerate(sizes)]
-    runs = [[record.offset for record in run] for run in cut(records, 1_000, 5_000)]
+    runs = [[record.offset for record in run] for run, _ in cut(records, 1_000, 5_000)]
     assert runs == [[0], [1], [2, 3]]

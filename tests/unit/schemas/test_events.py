@@ -10,14 +10,13 @@ from schemas.events import (
     InvalidBatchError,
     InvalidEvent,
     NotJsonError,
-    TimestampPolicy,
     TooManyEventsError,
     check_timestamp,
     event_slices,
-    parse_timestamp,
     validate_batch,
     validate_each,
 )
+from schemas.timestamps import TimestampPolicy, parse_timestamp
 
 EVENT = {
     "event_id": "550E8400-e29b-41d4-a716-446655440001",

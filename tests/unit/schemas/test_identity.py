@@ -39,3 +39,11 @@ def test_advice_goes_by_the_key_where_there_is_one() -> None:
     """A new key with a known id is accepted at the door; the streams decide."""
     assert advisory_identity("cust", ID, "k") == identities("cust", ID, "k")[1]
     assert advisory_identity("cust", ID, None) == identities("cust", ID)[0]
+
+
+def test_identities_are_for_ever() -> None:
+    """Logs hold them: another hash would forget what was charged."""
+    assert [one.hex() for one in identities("cust", ID, "k")] == [
+        "bee87cddeef51103c87c6eae6a192eac",
+        "bb9357fec9e059a31925bbeb930fa4e6",
+    ]

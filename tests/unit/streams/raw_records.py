@@ -7,8 +7,8 @@ from uuid import UUID
 
 import orjson
 
-from schemas.events import TimestampPolicy
 from schemas.pricing import PriceBook
+from schemas.timestamps import TimestampPolicy
 from streams.decode import DecodedRecord, decode_record
 from streams.price_book import PriceTable
 

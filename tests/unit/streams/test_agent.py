@@ -64,7 +64,7 @@ def test_the_record_that_stops_a_worker_is_named(
 
     monkeypatch.setattr(agent_module, where, poisoned)
     agent, _ = make_agent(published(PriceTable()))
-    records = [raw(5, event(1)), raw(6, event(2, feature_id="poison")), raw(7, event(3))]
+    records = [raw(5, event(1)), raw(6, event(2, customer_id="poison")), raw(7, event(3))]
     run = SimpleNamespace(partition=0, records=records)
 
     assert agent._culprit(cast("Run", run)) == 6

@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from schemas.dead_letter import Reason
-from schemas.events import TimestampPolicy
+from schemas.timestamps import TimestampPolicy
 from streams.decode import DecodedRecord, Letter, decode_record, parts
 from tests.unit.streams.raw_records import NO_LIMIT, NOW_MS, RawRecord, decoded, event, raw
 

@@ -1,7 +1,17 @@
 import pytest
 
 from schemas.rated import Entry
-from streams.totals import DAY_MS, HOUR_MS, Burn, BurnKey, BurnTotals, count, period_ms, period_text
+from streams.totals import (
+    DAY_MS,
+    HOUR_MS,
+    Burn,
+    BurnKey,
+    BurnTotals,
+    charges_of,
+    count,
+    period_ms,
+    period_text,
+)
 from tests.rated_batches import charged, dead_letter
 
 HOUR = "2026-11-20T10:00:00Z"
@@ -21,7 +31,7 @@ def test_totals_are_counted_by_customer_and_broker_hour() -> None:
         dead_letter(5, b"x"),
         charged(6, customer_id="c"),
     ]
-    found = count(entries, [(3, ms + 5), (6, ms + HOUR_MS)])
+    found = count(charges_of(entries), [(3, ms + 5), (6, ms + HOUR_MS)])
     assert found == [
         ("c", HOUR, 30, "0.030000", 2),
         ("d", HOUR, 7, "0.007000", 1),

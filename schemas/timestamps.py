@@ -1,0 +1,54 @@
+"""The time that an event names: its form, and how far it may lie from the time it came in."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_is_utc_time = re.compile(
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?Z", re.ASCII
+).fullmatch
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Return the moment an event names, cut to microseconds. Raises ValueError.
+
+    The text of a valid event may be given to `datetime.fromisoformat`, which is quicker.
+    """
+    if _is_utc_time(text) is None:  # fromisoformat takes more forms than that
+        raise ValueError("Expected an ISO 8601 time in UTC, such as 2025-01-17T14:30:00Z")
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("No such day in the calendar") from None
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampPolicy:
+    """How far an event's own time may lie from the time it came in. None: no limit."""
+
+    past_days_max: int | None
+    future_seconds_max: int | None
+
+
+def time_bounds(now_ms: int, policy: TimestampPolicy) -> tuple[datetime, datetime]:
+    """Return the first moment that is not too long ago, and the first that is too far ahead.
+
+    Judged against `now_ms` (epoch milliseconds); both times count in whole seconds.
+    """
+    return _time_bounds(now_ms // 1000, policy)
+
+
+@lru_cache(maxsize=64)  # records of one second, one policy
+def _time_bounds(now_seconds: int, policy: TimestampPolicy) -> tuple[datetime, datetime]:
+    earliest, too_late = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    now = _EPOCH + timedelta(seconds=now_seconds)
+    with suppress(OverflowError):
+        if policy.past_days_max is not None:
+            earliest = now - timedelta(days=policy.past_days_max)
+    with suppress(OverflowError):
+        if policy.future_seconds_max is not None:
+            too_late = now + timedelta(seconds=policy.future_seconds_max + 1)
+    return earliest, too_late
