@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from operator import add
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 import orjson
@@ -29,7 +30,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from schemas.json_slices import array_slices, skip_space, value_at
 from schemas.provider_response import TEXT_LENGTH_MAX, TOKENS_MAX, take_provider_response
-from schemas.timestamps import TimestampPolicy, parse_timestamp, time_bounds
+from schemas.timestamps import SURE_TIMESTAMP, TimestampPolicy, parse_timestamp, time_bounds
 from schemas.topics import EVENTS_PER_RECORD_MAX
 
 EventType = Literal[
@@ -90,7 +91,12 @@ Text = Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=r"^[
 RequiredText = Annotated[
     str, StringConstraints(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00]+$")
 ]
-# The integer branch stands first: it is the usual one and stays in Rust.
+# The usual branch stands first and stays in Rust.
+Timestamp = Annotated[
+    Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=SURE_TIMESTAMP)]
+    | Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX), AfterValidator(_timestamp)],
+    Field(union_mode="left_to_right"),
+]
 TokenCount = Annotated[
     Annotated[StrictInt, Field(ge=0, le=TOKENS_MAX)]
     | Annotated[StrictFloat, Field(ge=0, lt=TOKENS_MAX), AfterValidator(_integral)],
@@ -116,9 +122,7 @@ class UsageEvent(TypedDict):
     customer_id: RequiredText
     event_type: EventType
     feature_id: Text
-    timestamp: Annotated[
-        str, StringConstraints(max_length=TEXT_LENGTH_MAX), AfterValidator(_timestamp)
-    ]
+    timestamp: Timestamp
     user_id: NotRequired[Text]
     team_id: NotRequired[Text]
     provider: NotRequired[Provider]
@@ -270,21 +274,24 @@ def validate_each(value: bytes) -> list[UsageEvent | InvalidEvent]:
         return _validate_one_by_one(value)
 
 
+SINGLES_MAX = 50
+_ENDINGS = [f"-{number}" for number in range(SINGLES_MAX)]
+
+
 def validate_singles(values: Sequence[bytes]) -> list[UsageEvent] | None:
     """Return the event of each record, when each is one valid event object; else None.
 
-    All are read in one go, as the members of one object: half the cost of one by one. No record
-    can pass for more or less than its own member: the members' names hold a hash of all of them,
-    which none of them can hold, and the object must have these names and no other.
+    At most SINGLES_MAX records. All are read in one go, as the members of one object: half the cost
+    of one by one. No record can pass for more or less than its own member: the members' names hold
+    a hash of all of them, which none of them can hold, and the object must have these names and no
+    other.
     """
     if any(b'"events"' in value for value in values):
         return None
-    digest = hash(b",".join(values))
-    names = [f"{digest}-{number}" for number in range(len(values))]
-    members = [
-        b'"%b":%b' % (name.encode(), value) for name, value in zip(names, values, strict=True)
-    ]
-    text = b"{%b}" % b",".join(members)
+    stem = str(hash(b",".join(values)))
+    names = [stem + ending for ending in _ENDINGS[: len(values)]]
+    members = ['"' + name + '":' for name in names]
+    text = b"{%b}" % b",".join(map(add, map(str.encode, members), values))
     try:
         _refuse_non_finite(text)
         found = _KEYED_EVENTS.validate_json(text)

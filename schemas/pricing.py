@@ -20,8 +20,8 @@ from schemas.events import UsageEvent
 
 CREDITS_PER_USD = 1_000
 COST_PLACES = 18
-COST_PLACES_SHOWN_MIN = 6
 ATTODOLLARS_PER_USD = 1_000_000_000_000_000_000  # 10 ** COST_PLACES
+_ATTODOLLARS_PER_MILLIONTH = 1_000_000_000_000
 CUSTOM_UNITS_PER_USD = 100  # a custom unit costs a cent, that is, ten credits
 # More than anybody's bill; the sum over a rated batch must fit in 64 bits.
 CREDITS_MAX = 10**15
@@ -97,6 +97,32 @@ class _Schedule(NamedTuple):
     starts: list[datetime]
     prices: list[Price | None]
 
+    def at(self, moment: datetime) -> Price | None:
+        """Return the price in force at a moment, or None."""
+        number = bisect_right(self.starts, moment) - 1
+        return self.prices[number] if number >= 0 else None
+
+
+_NEVER = _Schedule([], [])
+
+
+class _Billable(NamedTuple):
+    """A part of an event that costs something; `absent`: its amount where the field is absent."""
+
+    cost_type: str
+    field: str
+    absent: int
+
+
+_Terms = list[tuple[_Billable, Price | None]]
+
+
+class _Tariff(NamedTuple):
+    """What the parts of one event type cost when: `terms[i]` before `starts[i]`, then the next."""
+
+    starts: list[datetime]
+    terms: list[_Terms]
+
 
 def _schedule(prices: Sequence[Price]) -> _Schedule:
     """Lay prices of one thing on a line: latest valid_from wins, then latest created_at, then id.
@@ -124,7 +150,7 @@ def _schedule(prices: Sequence[Price]) -> _Schedule:
 class PriceBook:
     """The prices of one revision; built once, never changed, looked up per event."""
 
-    __slots__ = ("_burn_tables", "_prices", "revision")
+    __slots__ = ("_burn_tables", "_prices", "_tariffs", "revision")
 
     def __init__(
         self, revision: int, prices: Iterable[Price] = (), burn_tables: Iterable[BurnTable] = ()
@@ -135,6 +161,7 @@ class PriceBook:
         for price in prices:
             by_key.setdefault((price.provider, price.model, price.cost_type), []).append(price)
         self._prices = {key: _schedule(found) for key, found in by_key.items()}
+        self._tariffs: dict[tuple[str, str, str], _Tariff] = {}  # made when first asked for
         for table in sorted(
             burn_tables, key=lambda t: (t.version, t.valid_from, t.created_at, t.id), reverse=True
         ):
@@ -142,11 +169,25 @@ class PriceBook:
 
     def price(self, provider: str, model: str, cost_type: str, at: datetime) -> Price | None:
         """Return the price in force at a moment, or None."""
-        schedule = self._prices.get((provider, model, cost_type))
-        if schedule is None:
-            return None
-        number = bisect_right(schedule.starts, at) - 1
-        return schedule.prices[number] if number >= 0 else None
+        return self._prices.get((provider, model, cost_type), _NEVER).at(at)
+
+    def tariff(self, event_type: str, provider: str, model: str, at: datetime) -> "_Terms":
+        """Return, for each billable part of an event type, what it costs at a moment."""
+        key = (event_type, provider, model)
+        tariff = self._tariffs.get(key)
+        if tariff is None:
+            tariff = self._tariffs[key] = self._tariff(*key)
+        return tariff.terms[bisect_right(tariff.starts, at)]
+
+    def _tariff(self, event_type: str, provider: str, model: str) -> "_Tariff":
+        parts = [
+            (part, self._prices.get((provider, model, part.cost_type), _NEVER))
+            for part in _BILLABLE[event_type]
+        ]
+        starts = sorted({start for _, schedule in parts for start in schedule.starts})
+        before: _Terms = [(part, None) for part, _ in parts]
+        since = [[(part, schedule.at(start)) for part, schedule in parts] for start in starts]
+        return _Tariff(starts, [before, *since])
 
     def burn_table(self, customer_id: str, model: str, at: datetime) -> BurnTable | None:
         """Return the customer's table in force at a moment if it names the model, else None."""
@@ -156,11 +197,13 @@ class PriceBook:
         return None
 
 
-# event type -> its billable parts: (cost type, field, amount where the field is absent)
-_BILLABLE: dict[str, tuple[tuple[str, str, int], ...]] = {
-    "TOKEN_USAGE": (("INPUT_TOKEN", "input_tokens", 0), ("OUTPUT_TOKEN", "output_tokens", 0)),
-    "IMAGE_GENERATION": (("IMAGE", "image_count", 1),),
-    "VIDEO_GENERATION": (("VIDEO", "duration_seconds", 1),),
+_BILLABLE = {
+    "TOKEN_USAGE": (
+        _Billable("INPUT_TOKEN", "input_tokens", 0),
+        _Billable("OUTPUT_TOKEN", "output_tokens", 0),
+    ),
+    "IMAGE_GENERATION": (_Billable("IMAGE", "image_count", 1),),
+    "VIDEO_GENERATION": (_Billable("VIDEO", "duration_seconds", 1),),
 }
 
 FREE = Rated(0, 0, ())
@@ -174,16 +217,10 @@ def rate(event: UsageEvent, book: PriceBook) -> Rated | Unpriced:
     """
     if event["event_type"] == "CUSTOM":
         return _rate_custom(event)
-    parts = _BILLABLE.get(event["event_type"])
     model = event.get("model")
-    if parts is None or not model or "provider" not in event:
+    if event["event_type"] not in _BILLABLE or not model or "provider" not in event:
         return FREE
-    used: list[tuple[str, float]] = []
-    for cost_type, field, absent in parts:
-        amount: Any = event.get(field, absent)
-        if amount > 0:
-            used.append((cost_type, amount))
-    return _rate_used(event, model, used, book) if used else FREE
+    return _rate_used(event, model, book)
 
 
 def exact_ratio(number: float) -> tuple[int, int]:
@@ -200,14 +237,16 @@ def _rate_custom(event: UsageEvent) -> Rated | Unpriced:
     return _rated(numerator, denominator * CUSTOM_UNITS_PER_USD, None, ())
 
 
-def _rate_used(
-    event: UsageEvent, model: str, used: list[tuple[str, float]], book: PriceBook
-) -> Rated | Unpriced:
+def _rate_used(event: UsageEvent, model: str, book: PriceBook) -> Rated | Unpriced:
     at = datetime.fromisoformat(event["timestamp"])
     provider = event["provider"]
-    numerator, denominator, price_ids = 0, ATTODOLLARS_PER_USD, []
-    for cost_type, amount in used:
-        price = book.price(provider, model, cost_type, at)
+    numerator, denominator = 0, ATTODOLLARS_PER_USD
+    used: list[tuple[str, float]] = []
+    price_ids: tuple[str, ...] = ()
+    for (cost_type, field, absent), price in book.tariff(event["event_type"], provider, model, at):
+        amount: Any = event.get(field, absent)
+        if amount <= 0:
+            continue
         if price is None:
             return Unpriced(
                 f"no {cost_type} price for {provider} {model} in force at {event['timestamp']}"
@@ -224,10 +263,13 @@ def _rate_used(
         else:
             numerator = numerator * own_denominator + own_numerator * denominator
             denominator *= own_denominator
-        price_ids.append(price.id)
+        used.append((cost_type, amount))
+        price_ids += (price.id,)
+    if not used:
+        return FREE
     table = book.burn_table(event["customer_id"], model, at)
     if table is None:
-        return _rated(numerator, denominator, None, tuple(price_ids))
+        return _rated(numerator, denominator, None, price_ids)
     own_credits = _by_burn_table(table.rules[model], used)
     if own_credits is None:
         return Unpriced(f"burn table {table.id} names {model} without a rate for this usage")
@@ -272,9 +314,9 @@ def _attodollars(numerator: int, denominator: int) -> int:
 
 def cost_text(attodollars: int) -> str:
     """Return a cost as USD: at least 6 decimals, at most 18, no trailing zeros beyond the sixth."""
-    whole, places = divmod(attodollars, ATTODOLLARS_PER_USD)
-    text = f"{places:018d}".rstrip("0")
-    return f"{whole}.{text:0<6}"  # COST_PLACES_SHOWN_MIN
+    millionths, rest = divmod(attodollars, _ATTODOLLARS_PER_MILLIONTH)
+    shown = f"{millionths // 1_000_000}.{millionths % 1_000_000:06d}"
+    return shown if rest == 0 else shown + f"{rest:012d}".rstrip("0")
 
 
 def attodollars_from_text(text: str) -> int:

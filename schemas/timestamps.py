@@ -12,6 +12,17 @@ _is_utc_time = re.compile(
 ).fullmatch
 
 
+# Of a valid timestamp most are of this form, which a regular expression can tell: no year below
+# 1000, no 29 February.
+SURE_TIMESTAMP = (
+    "^[1-9][0-9]{3}-(?:"
+    "(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8])"
+    ")T(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]+)?)?Z$"
+)
+
+
 def parse_timestamp(text: str) -> datetime:
     """Return the moment an event names, cut to microseconds. Raises ValueError.
 

@@ -10,6 +10,7 @@ import orjson
 
 from schemas.dead_letter import REPLAY_OF_HEADER, Position, Reason
 from schemas.events import (
+    SINGLES_MAX,
     FieldError,
     InvalidBatchError,
     InvalidEvent,
@@ -74,31 +75,38 @@ def _slices(value: bytes) -> Sequence[bytes]:
         return []
 
 
-# So many records are read in one go. One bad event among them has them all read one by one.
-SINGLES_AT_ONCE = 50
-
-
 def decode_records(records: Sequence[Any], policy: TimestampPolicy) -> list[DecodedRecord]:
     """Read records (aiokafka's) of which none is quarantined."""
     decoded: list[DecodedRecord] = []
-    for start in range(0, len(records), SINGLES_AT_ONCE):
-        chunk = records[start : start + SINGLES_AT_ONCE]
+    # One bad event among them has so many records read one by one.
+    for start in range(0, len(records), SINGLES_MAX):
+        chunk = records[start : start + SINGLES_MAX]
         singles = validate_singles([record.value or b"" for record in chunk])
         if singles is None:
             decoded += [decode_record(record, record.timestamp, policy) for record in chunk]
-            continue
-        decoded += [
-            DecodedRecord(
-                record.offset,
-                record.timestamp,
-                record.key,
-                record.value,
-                _checked((event,), record.timestamp, policy),
-                _replay_of(record.headers) if record.headers else None,
-            )
-            for record, event in zip(chunk, singles, strict=True)
-        ]
+        else:
+            decoded += _decode_singles(chunk, singles, policy)
     return decoded
+
+
+def _decode_singles(
+    records: Sequence[Any], events: Sequence[UsageEvent], policy: TimestampPolicy
+) -> Iterator[DecodedRecord]:
+    broker_ms = records[0].timestamp
+    earliest, too_late = time_bounds(broker_ms, policy)
+    for record, event in zip(records, events, strict=True):
+        if record.timestamp != broker_ms:
+            broker_ms = record.timestamp
+            earliest, too_late = time_bounds(broker_ms, policy)
+        is_timely = earliest <= datetime.fromisoformat(event["timestamp"]) < too_late
+        yield DecodedRecord(
+            record.offset,
+            broker_ms,
+            record.key,
+            record.value,
+            (event if is_timely else _letter(event, broker_ms, policy),),
+            _replay_of(record.headers) if record.headers else None,
+        )
 
 
 def decode_record(
@@ -129,12 +137,6 @@ def _decode_events(
         return [_whole(Reason.TOO_MANY_EVENTS, str(error))]
     except InvalidBatchError as error:
         return [_whole(Reason.BAD_SCHEMA, str(error))]
-    return _checked(found, broker_ms, policy)
-
-
-def _checked(
-    found: Sequence[UsageEvent | InvalidEvent], broker_ms: int, policy: TimestampPolicy
-) -> Sequence[UsageEvent | Letter]:
     earliest, too_late = time_bounds(broker_ms, policy)
     return [
         event

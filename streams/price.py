@@ -76,12 +76,11 @@ def settle(
                 _add_letter(verdicts, record, index, letter)
                 continue
             _add_charged(verdicts, record, index, event, cost)
-            if identities:
-                position = pack_position(offset, index)
-                for identity in identities:
-                    charged[identity] = position
-                    verdicts.positions.append(position)
-                verdicts.identities += identities
+            position = pack_position(offset, index)
+            for identity in identities:
+                charged[identity] = position
+            verdicts.positions.extend([position] * len(identities))
+            verdicts.identities += identities
     return verdicts
 
 
