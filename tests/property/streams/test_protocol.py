@@ -175,5 +175,5 @@ def test_a_fold_from_the_middle_knows_what_one_from_the_beginning_knows(
     for record in records:
         for judged in judge([record], worker.seen)[0]:
             for later_ms in (last_ms, last_ms + HOUR_MS):
-                known = worker.seen.find(judged.identities, later_ms)
-                assert late.find(judged.identities, later_ms) == known
+                own, times = b"".join(judged.identities), [later_ms] * len(judged.identities)
+                assert late.find_each(own, times) == worker.seen.find_each(own, times)
