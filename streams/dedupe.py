@@ -1,10 +1,12 @@
 """Which events of a part of a run were charged before, as far as `seen` knows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from schemas.identity import identities
 from streams.decode import DecodedRecord, Letter
+from streams.identity_map import NOT_FOUND
 from streams.seen import SeenPartition
 
 
@@ -22,15 +24,28 @@ class Judged:
 
 def judge(records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
     """Return, per event, its identities and the charged event that it repeats, if any."""
-    judged = Judged()
+    own: list[tuple[bytes, ...]] = []
+    packed: list[bytes] = []
+    broker_times: list[int] = []
     for record in records:
-        broker_ms = record.broker_ms
         for event in record.events:
             if record.replay_of is not None or isinstance(event, Letter):
-                judged.identities.append(())
-                judged.of_positions.append(None)
+                own.append(())
                 continue
-            own = identities(event["customer_id"], event["event_id"], event.get("idempotency_key"))
-            judged.identities.append(own)
-            judged.of_positions.append(seen.find(own, broker_ms))
-    return judged
+            of_event = identities(
+                event["customer_id"], event["event_id"], event.get("idempotency_key")
+            )
+            own.append(of_event)
+            packed += of_event
+            broker_times += [record.broker_ms] * len(of_event)
+    positions = iter(seen.find_each(b"".join(packed), broker_times))
+    return Judged(own, [first_of(positions, len(of_event)) for of_event in own])
+
+
+def first_of(positions: Iterator[int], count: int) -> int | None:
+    """Return the first of the next few positions, of an event's identities; None: no charge."""
+    first = None
+    for position in islice(positions, count):
+        if position != NOT_FOUND and (first is None or position < first):
+            first = position
+    return first

@@ -11,14 +11,17 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import faust
+import numpy as np
 from faust.stores.base import Store
 from faust.tables.manager import TableManager
 
 from schemas.identity import IDENTITY_BYTES
 from schemas.rated import FOLD_HEADER, INDEX_BITS, Cover, Fold, Kind, unpack_fold
+from streams.identity_map import NOT_FOUND, IdentityMap
 from streams.rated_fold import RatedFold
 
 # A broker's clock may step back this far without a verdict depending on what was pruned when.
@@ -27,7 +30,8 @@ CLOCK_SLACK_MS = 3_600_000
 SAMPLE_FACTOR = 4
 # So many broker times are kept for that, whether or not an identity needs them.
 TIMES_KEPT = 1_000
-
+# A window is forgotten in so many pieces.
+GENERATIONS = 96
 
 _UNKNOWN_MS = -1
 
@@ -87,6 +91,15 @@ class BrokerClock:
         self._offsets, self._times, self.latest_ms = array("q"), array("q"), 0
 
 
+@dataclass(slots=True)
+class _Generation:
+    """Identities that are forgotten together, for they were charged at about the same time."""
+
+    began_ms: int
+    latest_ms: int
+    first_position: int
+
+
 class SeenPartition:
     """What was charged in one partition within the window, and where the fold stands."""
 
@@ -95,32 +108,43 @@ class SeenPartition:
         self.rated_offset = 0  # of `usage.rated`: the first record not folded yet
         self.clock = BrokerClock()
         self._window_ms = window_ms
-        self._positions: dict[bytes, int] = {}
-        # (latest broker time, first packed position, identities) of each batch, oldest first
-        self._batches: deque[tuple[int, int, list[bytes]]] = deque()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._positions = IdentityMap()
+        self._generations: deque[_Generation] = deque()  # oldest first
+        self.clock.clear()
 
     def __len__(self) -> int:
+        """Identities charged; one that was charged again after the window may count twice."""
         return len(self._positions)
 
     def get(self, identity: bytes) -> int | None:
         """Return the packed position at which an identity was charged, however long ago."""
-        return self._positions.get(identity)
+        (position,) = self._positions.find(identity)
+        return None if position == NOT_FOUND else position
 
     def identities(self) -> Iterator[bytes]:
         """Yield every identity remembered."""
         return iter(self._positions)
 
-    def find(self, identities: Iterable[bytes], broker_ms: int) -> int | None:
-        """Return the first position at which one of the identities was charged in the window."""
-        first: int | None = None
-        for identity in identities:
-            position = self._positions.get(identity)
-            if position is None or (first is not None and position > first):
-                continue
-            charged_ms = self.clock.at(position >> INDEX_BITS)
-            if charged_ms is not None and abs(broker_ms - charged_ms) <= self._window_ms:
-                first = position
-        return first
+    def find_each(self, identities: bytes, broker_times: Sequence[int]) -> list[int]:
+        """Return the packed position at which each identity was charged in the window, else -1.
+
+        `identities` holds 16 bytes each; `broker_times` the epoch milliseconds that the window of
+        each is around.
+        """
+        found = self._positions.find(identities)
+        for number, position in enumerate(found):
+            if position != NOT_FOUND:
+                charged_ms = self.clock.at(position >> INDEX_BITS)
+                if charged_ms is None or abs(broker_times[number] - charged_ms) > self._window_ms:
+                    found[number] = NOT_FOUND
+        return found
+
+    def index(self, entries_max: int) -> bool:
+        """Do a part of what the next look-up would have to; tell whether any of it is left."""
+        return self._positions.index(entries_max)
 
     def apply(self, batch: Fold, rated_offset: int) -> Cover:
         """Fold one record of `usage.rated`; offsets of records folded rise."""
@@ -129,9 +153,7 @@ class SeenPartition:
         covering = self.fold.apply(batch.kind, batch.first_offset, batch.next_offset)
         if covering is Cover.NEXT:
             if self.fold.is_epoch_opened_by_last:
-                self._positions.clear()
-                self._batches.clear()
-                self.clock.clear()
+                self._clear()
             elif batch.kind is Kind.HOLE:
                 self.clock.skip(max(batch.first_offset, below))
             elif batch.broker_times:
@@ -139,35 +161,41 @@ class SeenPartition:
         return covering
 
     def _remember(self, batch: Fold, from_offset: int) -> None:
-        for offset, ms in clip_times(batch.broker_times, from_offset):
+        times = clip_times(batch.broker_times, from_offset)
+        for offset, ms in times:
             self.clock.add(offset, ms)
         # Positions are ascending: what lies below was covered by another batch.
         start = bisect_right(batch.positions, (from_offset << INDEX_BITS) - 1)
-        positions = batch.positions[start:]
-        packed = batch.identities
-        identities = [
-            packed[at : at + IDENTITY_BYTES]
-            for at in range(start * IDENTITY_BYTES, len(packed), IDENTITY_BYTES)
-        ]
-        self._positions.update(zip(identities, positions, strict=True))
-        if identities:
-            self._batches.append((batch.broker_times[-1][1], positions[0], identities))
+        if start < len(batch.positions):
+            positions = np.frombuffer(batch.positions, np.int64)[start:]
+            self._positions.add(batch.identities[start * IDENTITY_BYTES :], positions)
+            # Its last record may be older than those before, where the clock stepped back.
+            self._note_age(max(ms for _, ms in times), batch.positions[start])
         self._prune()
 
+    def _note_age(self, ms: int, first_position: int) -> None:
+        last = self._generations[-1] if self._generations else None
+        if last and last.began_ms <= ms < last.began_ms + self._window_ms // GENERATIONS:
+            last.latest_ms = max(last.latest_ms, ms)
+        else:
+            self._generations.append(_Generation(ms, ms, first_position))
+
     def _prune(self) -> None:
-        """Drop whole batches that are too old for any record still to come."""
+        """Drop whole generations that are too old for any record still to come."""
         oldest_ms = self.clock.latest_ms - self._window_ms - CLOCK_SLACK_MS
-        batches, positions = self._batches, self._positions
-        while batches and batches[0][0] < oldest_ms:
-            _, _, identities = batches.popleft()
-            until = batches[0][1] if batches else None
-            for identity in identities:
-                position = positions.get(identity)
-                # Charged again after the window: then the newer entry stays.
-                if position is not None and (until is None or position < until):
-                    del positions[identity]
-        oldest_needed = batches[0][1] >> INDEX_BITS if batches else self.fold.next_offset - 1
-        self.clock.drop_below(oldest_needed)
+        generations = self._generations
+        while generations and generations[0].latest_ms < oldest_ms:
+            generations.popleft()
+            if generations:
+                self._positions.drop_below(generations[0].first_position)
+            else:
+                self._positions = IdentityMap()
+        next_needed = (
+            generations[0].first_position >> INDEX_BITS
+            if generations
+            else self.fold.next_offset - 1
+        )
+        self.clock.drop_below(next_needed)
 
 
 def clip_times(times: Sequence[tuple[int, int]], from_offset: int) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ from schemas.identity import identities
 from schemas.rated import Cover, Fold, pack_position
 from sinks.batch import Applied, Clipped, RatedRecord, Reached, clip
 from streams.decode import DecodedRecord, Letter
-from streams.dedupe import Judged, judge
+from streams.dedupe import Judged, first_of, judge
 from streams.price import Verdicts
 from streams.seen import SeenPartition
 from tests.property.chain.workers import Rules
@@ -248,7 +248,8 @@ def _judge_by(
                 if key := event.get("idempotency_key"):
                     by_key = identities(customer_id, "", key)[1]
                     own += (by_key,) if kinds_differ else identities(customer_id, key)
-                of_position = seen.find(own, record.broker_ms)
+                positions = seen.find_each(b"".join(own), [record.broker_ms] * len(own))
+                of_position = first_of(iter(positions), len(own))
             judged.identities.append(own)
             judged.of_positions.append(of_position)
     return judged

@@ -293,7 +293,7 @@ class Chain(RuleBasedStateMachine):
             for identity, at in charged.items():
                 ms = times[unpack_position(at)[0]]
                 if ms >= state.clock.latest_ms - WINDOW_MS:
-                    assert state.find([identity], ms) == at
+                    assert state.find_each(identity, [ms]) == [at]
                     assert state.clock.at(unpack_position(at)[0]) == ms
 
     def teardown(self) -> None:

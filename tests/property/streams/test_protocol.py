@@ -175,5 +175,5 @@ def test_a_fold_from_the_middle_knows_what_one_from_the_beginning_knows(
     for record in records:
         for identities in judge([record], worker.seen).identities:
             for later_ms in (last_ms, last_ms + HOUR_MS):
-                known = worker.seen.find(identities, later_ms)
-                assert late.find(identities, later_ms) == known
+                own, times = b"".join(identities), [later_ms] * len(identities)
+                assert late.find_each(own, times) == worker.seen.find_each(own, times)

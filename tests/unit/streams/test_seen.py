@@ -22,8 +22,8 @@ def new_epoch(following: int) -> Fold:
 
 def at(seen: SeenPartition, number: int, ms: int = NOW_MS) -> int | None:
     """Return the offset at which event `number` was charged, as seen at `ms`."""
-    position = seen.find(identities("c", str(number)), ms)
-    return None if position is None else position >> 10
+    (position,) = seen.find_each(identities("c", str(number))[0], [ms])
+    return None if position == -1 else position >> 10
 
 
 @pytest.fixture
@@ -71,6 +71,15 @@ def test_what_is_too_old_is_dropped_and_was_not_counting_any_more(seen: SeenPart
     seen.apply(fold(2, 3, 2, ms=later_ms), 1)
     seen.apply(fold(3, 4, 3, ms=later_ms + 2 * HOUR_MS), 2)
     assert (len(seen), at(seen, 1), at(seen, 2, later_ms)) == (2, None, 2)
+
+
+def test_a_batch_is_as_old_as_its_latest_record(seen: SeenPartition) -> None:
+    """The clock stepped back within it: what was charged before the step is kept as long."""
+    charged = fold(0, 1, 1)
+    back = [(0, NOW_MS), (1, NOW_MS - HOUR_MS)]
+    seen.apply(Fold(Kind.RATED, 0, 2, back, charged.positions, charged.identities), 0)
+    seen.apply(fold(2, 3, 2, ms=NOW_MS + WINDOW_MS + HOUR_MS // 2), 1)
+    assert at(seen, 1, NOW_MS + WINDOW_MS) == 0
 
 
 def test_broker_times_are_kept_run_length(monkeypatch: pytest.MonkeyPatch) -> None:
