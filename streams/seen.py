@@ -135,6 +135,8 @@ class SeenPartition:
         each is around.
         """
         found = self._positions.find(identities)
+        if found.count(NOT_FOUND) == len(found):
+            return found
         for number, position in enumerate(found):
             if position != NOT_FOUND:
                 charged_ms = self.clock.at(position >> INDEX_BITS)
