@@ -41,4 +41,6 @@ def identities(
 
 def advisory_identity(customer_id: str, event_id: str, idempotency_key: str | None) -> bytes:
     """Return the identity that the gateway's advice goes by: the key's, else the id's."""
-    return identities(customer_id, event_id, idempotency_key)[-1]
+    if idempotency_key:
+        return _identity(b"k", customer_id, idempotency_key.encode())
+    return _identity(b"i", customer_id, event_id.lower().encode())
