@@ -26,7 +26,7 @@ LOAD_MIN = 0.1
 SLOTS_MIN = 1 << 10
 
 # So few are looked up and indexed one by one: that takes less than to begin with arrays.
-FEW = 64
+FEW = 32
 
 NOT_FOUND = -1
 
@@ -111,6 +111,8 @@ class IdentityMap:
         """Return the position of each identity's newest entry, `NOT_FOUND` where there is none."""
         self.index()
         keys = _words_of(identities)
+        if len(keys) <= FEW:
+            return [self._find_one(self._place_one(low), low, high) for low, high in keys.tolist()]
         found = [NOT_FOUND] * len(keys)
         slots, left = self._place(keys), np.arange(len(keys))
         while len(left) > FEW:
@@ -129,9 +131,7 @@ class IdentityMap:
         for which, slot, key in zip(
             left.tolist(), slots.tolist(), keys[left].tolist(), strict=True
         ):
-            if there_one := self._slots_one[self._walk(slot, *key)]:
-                chunk, at = self._chunk_of((there_one & NUMBER_MASK) - 1)
-                found[which] = chunk.positions.item(at)
+            found[which] = self._find_one(slot, *key)
         return found
 
     def index(self, entries_max: int | None = None) -> bool:
@@ -165,6 +165,11 @@ class IdentityMap:
         self._slots_one = memoryview(self._slots.data)  # an array is slow one by one
 
     def _insert(self, keys: Words, first_number: int) -> None:
+        if len(keys) <= FEW:
+            for number, (low, high) in enumerate(keys.tolist(), first_number + 1):
+                entry = high & ~NUMBER_MASK | number
+                self._insert_one(self._place_one(low), low, high, entry)
+            return
         slots = self._place(keys)
         numbers = np.arange(1, len(keys) + 1) + first_number
         own = keys[:, 1] & ~WORD_MASK | numbers.view(np.uint64)
@@ -189,11 +194,24 @@ class IdentityMap:
                 steps[newer] = 0
             slots, own = self._following(slots[is_left], steps[is_left]), own[is_left]
         left = keys[_numbers_of(own) - first_number]
-        for slot, entry, key in zip(slots.tolist(), own.tolist(), left.tolist(), strict=True):
-            taken = self._walk(slot, *key)
-            self._taken += not self._slots_one[taken]
-            # If taken, then by the same identity: the newer number is the greater one.
-            self._slots_one[taken] = max(self._slots_one[taken], entry)
+        for slot, entry, (low, high) in zip(
+            slots.tolist(), own.tolist(), left.tolist(), strict=True
+        ):
+            self._insert_one(slot, low, high, entry)
+
+    def _find_one(self, slot: int, low: int, high: int) -> int:
+        there = self._slots_one[self._walk(slot, low, high)]
+        if not there:
+            return NOT_FOUND
+        chunk, at = self._chunk_of((there & NUMBER_MASK) - 1)
+        return chunk.positions.item(at)
+
+    def _insert_one(self, slot: int, low: int, high: int, entry: int) -> None:
+        slot = self._walk(slot, low, high)
+        there = self._slots_one[slot]
+        self._taken += not there
+        # If taken, then by the same identity: the newer number is the greater one.
+        self._slots_one[slot] = max(there, entry)
 
     def _walk(self, slot: int, low: int, high: int) -> int:
         """Return the slot of an identity's newest entry, or the first free one, from a slot on."""
@@ -217,6 +235,10 @@ class IdentityMap:
         """Return the slot where each identity is looked for first."""
         mixed = keys[:, 0] * np.uint64(self._multiplier) >> WORD_BITS
         return (mixed * np.uint64(len(self._slots)) >> WORD_BITS).view(np.int64)
+
+    def _place_one(self, low: int) -> int:
+        mixed = (low * self._multiplier & (1 << 64) - 1) >> NUMBER_BITS
+        return mixed * len(self._slots_one) >> NUMBER_BITS
 
     def _following(self, slots: Numbers, steps: Numbers | int = 1) -> Numbers:
         following = slots + steps

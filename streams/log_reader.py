@@ -15,6 +15,10 @@ from deploy.runtime.kafka import SMALLEST_FETCH
 LOG_APPEND_TIME = 1
 # A stretch that stands still so long is given up: to end it early would pass for its end.
 STANDSTILL_SECONDS = 30.0
+# A stretch is read in pieces: while one is unpacked everything else stands still, and what is
+# fetched ahead is memory that the process keeps. A record larger than a fetch comes nevertheless.
+STRETCH_FETCH = {"max_partition_fetch_bytes": 1 << 20}
+STRETCH_RECORDS = 100
 
 
 class LogReader:
@@ -128,11 +132,13 @@ class LogReader:
         """
         if start >= end:
             return
-        async with self.open(topic, partition) as (consumer, tp):
+        async with self.open(topic, partition, **STRETCH_FETCH) as (consumer, tp):
             consumer.seek(tp, start)
             while await consumer.position(tp) < end:
                 position = await consumer.position(tp)
-                found = await consumer.getmany(tp, timeout_ms=int(STANDSTILL_SECONDS * 1_000))
+                found = await consumer.getmany(
+                    tp, timeout_ms=int(STANDSTILL_SECONDS * 1_000), max_records=STRETCH_RECORDS
+                )
                 records = found.get(tp, [])
                 if not records and await consumer.position(tp) == position:
                     raise KafkaTimeoutError(f"{tp} stands still at {position}, before {end}")

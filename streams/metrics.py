@@ -30,17 +30,6 @@ class Metrics:
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
-        self.fold_seconds = Histogram(
-            "burnstream_streams_fold_seconds",
-            "Folding a partition's rated batches",
-            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
-            registry=registry,
-        )
-        self.folds_again = Counter(
-            "burnstream_streams_folds_again",
-            "Partitions folded again because somebody else wrote to usage.rated",
-            registry=registry,
-        )
         self.jumps = Counter(
             "burnstream_streams_jumps", "Runs that did not begin where expected", registry=registry
         )
@@ -71,5 +60,25 @@ class Metrics:
         self.burns_failures = Counter(
             "burnstream_streams_burns_failures",
             "Writes to usage.burns that failed and are repeated",
+            registry=registry,
+        )
+        self._declare_folds(registry)
+
+    def _declare_folds(self, registry: CollectorRegistry) -> None:
+        self.fold_seconds = Histogram(
+            "burnstream_streams_fold_seconds",
+            "Folding a partition's rated batches",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+            registry=registry,
+        )
+        self.fold_share = Gauge(
+            "burnstream_streams_fold_share",
+            "Share of a partition's rated batches folded; below 1 it is not rated yet",
+            ["partition"],
+            registry=registry,
+        )
+        self.folds_again = Counter(
+            "burnstream_streams_folds_again",
+            "Partitions folded again because somebody else wrote to usage.rated",
             registry=registry,
         )

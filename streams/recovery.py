@@ -26,6 +26,7 @@ from schemas.rated import (
 from schemas.topics import Topics
 from streams.burns import Burns
 from streams.errors import LogEndsBelowError, LogMadeAgainError, LogStartsAboveError
+from streams.fold_progress import FoldProgress
 from streams.log_reader import LOG_APPEND_TIME, LogReader
 from streams.metrics import Metrics
 from streams.rated_fold import BegunTooLateError
@@ -35,6 +36,8 @@ from streams.totals import charges_of, count
 log = structlog.get_logger("recovery")
 
 RETRY_SECONDS = 1.0
+# After a fold; what is left to the first look-up would hold everything else up.
+INDEXED_AT_ONCE = 50_000
 LOOK_SECONDS = 2.0
 # Broker times of records that follow one another without a pause are closer than this.
 PAUSE_MS = 250
@@ -89,6 +92,7 @@ class Recovery:
         """Drop the state of a partition that another worker has now."""
         self._table.forget(partition)
         self._burns.forget(partition)
+        self._metrics.fold_share.remove(str(partition))
 
     async def catch_up(self, partition: int) -> None:
         """Fold the rated batches not folded yet, up to the log's end. Waits while Kafka is away."""
@@ -149,14 +153,20 @@ class Recovery:
                 at_most, _ = await self._reader.bounds(self._topics.raw, partition)
             state.fold.start_with_log(at_most)
         folded = 0
+        progress = FoldProgress(partition, start.offset, end, self._metrics.fold_share)
         async for records in self._reader.stretch(self._topics.rated, partition, start.offset, end):
             for record in records:
                 if record.timestamp >= start.strict_from_ms:
                     state.fold.settle()
                 self.apply_record(partition, state, record)
-            folded += len(records)
+            if records:
+                folded += len(records)
+                progress.reach(records[-1].offset + 1, len(state))
+        while state.index(INDEXED_AT_ONCE):  # noqa: ASYNC110 - others have their turn in between
+            await asyncio.sleep(0)
         state.fold.settle()
         state.rated_offset = max(state.rated_offset, end)
+        progress.finish()
         if not state.fold.is_known:
             # Nothing was rated, or nothing for longer than rated batches are kept. What the raw log
             # still holds is rated again: sinks clip what they have, and name what they lack.

@@ -278,3 +278,16 @@ async def test_a_log_replaced_under_a_running_worker_stops_it(first_ms: int) -> 
     logs.replace_raw(raw_log(*range(15), *[first_ms + n for n in range(9)]))
     with pytest.raises(LogMadeAgainError):
         await recovery.check_while_running(0, NOW_MS + first_ms + 5)
+
+
+async def test_a_fold_has_a_share_while_the_partition_is_this_workers() -> None:
+    """1 once it is folded whole, also when the log ends in offsets without a record; then none."""
+    recovery = recovery_of(Logs(*rated_each(0, 1, 2)))
+
+    def shares() -> list[float]:
+        return [one.value for one in next(iter(recovery._metrics.fold_share.collect())).samples]
+
+    await recovery.resume_at(0)
+    assert shares() == [1]
+    recovery.forget(0)
+    assert shares() == []
