@@ -1,4 +1,4 @@
-"""The servers of a series of measurements, and for each run topics, a database and workers of its own.
+"""Servers of a series of measurements; topics, a database and workers for each run.
 
 with Arena.open(Given(), progress) as arena, arena.course(workload) as course:
     course.write(workload)
@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 
 import psutil
 import psycopg
-
 from aiokafka import TopicPartition
 
 from deploy.bench import kafka_log
@@ -49,7 +48,7 @@ class MeasurementError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Servers that run already; those not given are started. `code`: whose processes are measured."""
+    """Servers that run already; those not given are started. `code`: what is measured."""
 
     kafka_bootstrap: str | None = None
     database_url: str | None = None

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,8 @@ from deploy.local.servers import REPOSITORY
 from deploy.runtime.exit import ExitCode
 
 if TYPE_CHECKING:  # Imported where they are used: a cold start of the command line must be quick.
+    from collections.abc import Callable, Sequence
+
     from deploy.bench.arena import Arena
     from deploy.bench.figures import Figure
 
@@ -88,14 +89,83 @@ def sink(  # noqa: PLR0917 -- typer gives options by name
     _measure(context, one_run, runs, as_json=as_json)
 
 
+@app.command()
+def gateway(  # noqa: PLR0917 -- typer gives options by name
+    context: typer.Context,
+    events: Events = 300_000,
+    events_per_request: Annotated[int, typer.Option(min=1, max=1_000, help="Batch size.")] = 100,
+    singles: Annotated[int, typer.Option(min=50, help="Single events, 200 a second.")] = 4_000,
+    runs: Runs = 3,
+    as_json: AsJson = False,
+) -> None:
+    """One gateway: batches as fast as they go, then single events at a steady rate."""
+    from deploy.bench import gateway as stage
+
+    def one_run(arena: "Arena", number: int) -> "Sequence[Figure]":
+        return stage.measure(arena, stage.workload_of(events, events_per_request, number), singles)
+
+    _measure(context, one_run, runs, as_json=as_json)
+
+
+@app.command()
+def e2e(  # noqa: PLR0917 -- typer gives options by name
+    context: typer.Context,
+    events: Events = 300_000,
+    events_per_request: Annotated[int, typer.Option(min=1, max=1_000, help="Batch size.")] = 100,
+    steady_seconds: Annotated[float, typer.Option(min=1, help="At a quarter of the rate.")] = 20.0,
+    runs: Runs = 3,
+    as_json: AsJson = False,
+) -> None:
+    """One of each process: from an HTTP request to the committed ledger."""
+    from deploy.bench import e2e as way
+    from deploy.bench.workload import Workload
+
+    def one_run(arena: "Arena", number: int) -> "Sequence[Figure]":
+        workload = Workload(events, events_per_request, seed=number)
+        return way.measure(arena, workload, steady_seconds)
+
+    _measure(context, one_run, runs, as_json=as_json)
+
+
+@app.command()
+def recovery(
+    context: typer.Context,
+    identities: Annotated[int, typer.Option(min=1_000, help="Two of each event.")] = 10_000_000,
+    customers: Customers = 200,
+    runs: Runs = 3,
+    as_json: AsJson = False,
+) -> None:
+    """A new streams worker where so many identities are remembered: seconds and memory."""
+    from deploy.bench import recovery as stage
+
+    def all_runs(arena: "Arena") -> "Sequence[Sequence[Figure]]":
+        return stage.measure(arena, identities, runs, customers)
+
+    _print_medians(context, all_runs, as_json=as_json)
+
+
 def _measure(context: typer.Context, one_run: "OneRun", runs: int, *, as_json: bool) -> None:
-    """Start the servers, run so often, print medians; one line when something cannot be."""
+    """Run so often, each run by itself."""
+
+    def all_runs(arena: "Arena") -> "Sequence[Sequence[Figure]]":
+        return [one_run(arena, number) for number in range(1, runs + 1)]
+
+    _print_medians(context, all_runs, as_json=as_json)
+
+
+def _print_medians(
+    context: typer.Context,
+    all_runs: "Callable[[Arena], Sequence[Sequence[Figure]]]",
+    *,
+    as_json: bool,
+) -> None:
+    """Start the servers, measure, print; one line when something cannot be."""
     from deploy.bench.arena import Arena, MeasurementError
     from deploy.bench.figures import medians, table
 
     try:
         with Arena.open(context.obj, Progress()) as arena:
-            found = medians([one_run(arena, number) for number in range(1, runs + 1)])
+            found = medians(all_runs(arena))
     except (CannotStart, MeasurementError) as reason:
         print(f"burnstream bench: {reason}", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED) from None

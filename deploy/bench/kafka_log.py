@@ -1,7 +1,7 @@
 """Writing and reading whole topics, as measurements need it."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -100,6 +100,11 @@ async def lag(bootstrap: str, topic: str, group: str) -> int:
 
 async def read_all(bootstrap: str, topic: str) -> list[Any]:
     """Return every committed record of a topic."""
+    return await read_from(bootstrap, dict.fromkeys(partitions_of(topic), 0))
+
+
+async def read_from(bootstrap: str, starts: Mapping[TopicPartition, int]) -> list[Any]:
+    """Return every committed record of partitions, each from an offset on."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         isolation_level="read_committed",
@@ -107,11 +112,11 @@ async def read_all(bootstrap: str, topic: str) -> list[Any]:
     )
     found: list[Any] = []
     async with consumer:
-        partitions = partitions_of(topic)
-        end_of = await consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
-        while any([await consumer.position(one) < end_of[one] for one in partitions]):
+        end_of = await consumer.end_offsets(list(starts))
+        consumer.assign(list(starts))
+        for partition, offset in starts.items():
+            consumer.seek(partition, offset)
+        while any([await consumer.position(one) < end_of[one] for one in starts]):
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 found += records
     return found

@@ -38,9 +38,14 @@ def workload_of(
 
 def measure(arena: Arena, workload: Workload, ledger_rows: int = 0, database: str = "") -> Figure:
     """Let one worker charge the records. `database`: one that holds the rows already."""
+    if ledger_rows and not database:
+        database = arena.make_database(workload.customer_ids)
+        try:
+            prefill(arena, database, ledger_rows)
+            return measure(arena, workload, ledger_rows, database)
+        finally:
+            arena.drop_database(database)
     with arena.course(workload.customer_ids, database=database) as course:
-        if ledger_rows and not database:
-            prefill(course, ledger_rows)
         return run(course, workload, ledger_rows)
 
 
@@ -127,11 +132,11 @@ def _transactions(course: Course, outcome: Outcome, spent: int) -> list[tuple[fl
     return [(end, int(sum(row[1:]))) for end, row in zip(ends, rows, strict=True)]
 
 
-def prefill(course: Course, rows: int) -> None:
+def prefill(arena: Arena, database: str, rows: int) -> None:
     """Fill both big tables with so many rows of the customers, as if charged before."""
     with (
-        course.arena.progress.step(f"  fill the ledger with {rows:,} rows"),
-        psycopg.connect(course.database_url, autocommit=True) as connection,
+        arena.progress.step(f"  fill the ledger with {rows:,} rows"),
+        psycopg.connect(arena.database_url(database), autocommit=True) as connection,
     ):
         connection.execute("SELECT set_config('bench.rows', %s, false)", [str(rows)])
         connection.execute(PREFILL.read_bytes())

@@ -14,14 +14,12 @@ from deploy.bench.stream import Contender
 from deploy.bench.workload import Workload
 from deploy.local.kafka_jars import fetch_jars, read_lock
 from deploy.local.servers import DEFAULT_DATA_FOLDER, REPOSITORY
+from tests.benchmarks.goals import KAFKA_STREAMS, QUIX_STREAMS, USUAL_FAUST
 
 HERE = Path(__file__).parent
 JAVA_SOURCE = HERE / "kafka_streams" / "UsageRating.java"
 JARS_LOCK = HERE / "kafka_streams" / "jars.lock"
 PRICES_CSV = REPOSITORY / "sinks" / "sql" / "seed" / "provider_costs.csv"
-KAFKA_STREAMS = "Kafka Streams"
-QUIX_STREAMS = "Quix Streams"
-USUAL_FAUST = "usual Faust"
 
 
 class CannotCompete(Exception):  # noqa: N818 -- no error: the contender is left out, and that is said
