@@ -30,6 +30,7 @@ from deploy.local.local_server import tethered
 from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.progress import Progress
 from deploy.local.servers import DEFAULT_DATA_FOLDER, REPOSITORY, LocalServers
+from deploy.runtime.exit import ExitCode
 from gateway.auth import hash_of
 from schemas.topics import Topics
 
@@ -69,7 +70,8 @@ class Arena:
     @classmethod
     @contextlib.contextmanager
     def open(cls, given: Given, progress: Progress) -> "Iterator[Arena]":
-        """Start the servers that are not given; stop them in the end."""
+        """Start the servers that are not given; stop them in the end, on SIGTERM, too."""
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.FAILED))
         with tempfile.TemporaryDirectory(prefix="burnstream-bench-") as name:
             folder = Path(name)
             folder.chmod(0o755)  # Root's Postgres runs as another user.
@@ -90,6 +92,7 @@ class Arena:
                     yield arena
                 finally:
                     arena.drop_database(arena._template)
+                    signal.signal(signal.SIGTERM, before)
 
     @contextlib.contextmanager
     def course(self, customers: Sequence[str], *, database: str = "") -> "Iterator[Course]":

@@ -89,7 +89,7 @@ def measure(
             wait_until_rated(course, contender)
         course.stop_worker(worker)
         tallies = read_tallies(course, contender.output(course))
-    _check(contender.name, tallies, outcome)
+    check(contender.name, tallies, outcome)
     arrivals = [(one.seconds, one.charged + one.duplicates) for one in tallies]
     begun, ended, events = rate_after_warm_up(arrivals, WARM_UP_SHARE)
     conditions = {"events_per_record": workload.events_per_record}
@@ -144,7 +144,8 @@ def _tally(record: Any) -> Tally:
     return Tally(record.timestamp / 1_000, len(credits_), duplicates, sum(credits_))
 
 
-def _check(name: str, tallies: list[Tally], outcome: Outcome) -> None:
+def check(name: str, tallies: list[Tally], outcome: Outcome) -> None:
+    """Raise MeasurementError where what was written is not what must come of the records."""
     found = tuple(sum(one[column] for one in tallies) for column in (1, 2, 3))
     expected = (outcome.charged, outcome.duplicates, outcome.credits)
     if found != expected:

@@ -21,6 +21,7 @@ from deploy.local.progress import Progress
 from deploy.local.servers import REPOSITORY
 from tests.benchmarks import report
 from tests.benchmarks.contenders import bench_python
+from tests.benchmarks.drawing import drawing
 from tests.benchmarks.goals import compare
 from tests.benchmarks.race import FULL, MEASURES, QUICK, Race, chosen
 
@@ -101,21 +102,9 @@ def _plot(figures: list[Figure], path: Path) -> None:
     if python is None:
         print("no plot: its packages are not installed (make bench does)", file=sys.stderr)
         return
-    bars = [
-        {
-            "measure": one.goal.measure,
-            "ours": one.ours.value,
-            "theirs": one.theirs.value if one.theirs else None,
-            "beside": one.theirs.contender if one.theirs else None,
-            "unit": one.ours.unit,
-            "target": one.goal.target,
-            "floor": one.goal.floor,
-        }
-        for one in compare(figures)
-    ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawing = [str(python), str(PLOT_PROGRAM), str(path)]
-    subprocess.run(drawing, input=json.dumps(bars), text=True, check=True)
+    bars = json.dumps(drawing(figures, compare(figures)))
+    subprocess.run([str(python), str(PLOT_PROGRAM), str(path)], input=bars, text=True, check=True)
     print(f"plot: {path}", file=sys.stderr)
 
 

@@ -106,6 +106,12 @@ class UsualFaust(_Program):
 
     name = USUAL_FAUST
 
+    def prepare(self, course: Course, workload: Workload) -> None:
+        """Make the tables' changelogs, too: Faust sees those that it makes itself too late."""
+        super().prepare(course, workload)
+        changelogs = [f"{self.group(course)}-{table}-changelog" for table in ("seen", "totals")]
+        asyncio.run(kafka_log.make_topics(course.bootstrap, changelogs))
+
     def start(self, course: Course) -> Worker:
         """Run the program."""
         return self._run(course, [sys.executable, str(HERE / "usual_faust.py")])
