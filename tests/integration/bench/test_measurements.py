@@ -71,7 +71,7 @@ def test_a_filled_ledger_is_one(arena: Arena) -> None:
         counts = connection.execute(
             'SELECT (SELECT count(*) FROM "UsageEvent"), (SELECT count(*) FROM "CreditTransaction"'
             ' JOIN "UsageEvent" ON "UsageEvent".id = usage_event_id), sum(last_seq), count(*)'
-            ' FROM "CreditWallet" JOIN "CreditTransaction" AS newest ON wallet_id = "CreditWallet".id'
+            ' FROM "CreditWallet" AS wallet JOIN "CreditTransaction" ON wallet_id = wallet.id'
             " AND wallet_seq = last_seq AND balance_after = balance"
         ).fetchone()
     arena.drop_database(name)
