@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERVERS := $(VENV)/.servers-fetched
+BENCH_VENV := .burnstream/bench-venv
+BENCH_STAMP := $(BENCH_VENV)/.installed
 UV_VERSION := 0.13.9
 PYTEST := $(BIN)/python -m pytest
 
@@ -86,8 +88,14 @@ test-e2e: setup ## the whole system, the guide step by step
 	$(PYTEST) tests/e2e $(ARGS)
 
 .PHONY: bench
-bench: setup ## events per second, from HTTP to the ledger, on this machine
-	$(BIN)/python -m tests.benchmarks.end_to_end $(ARGS)
+bench: setup $(BENCH_STAMP) ## ours beside its baselines, most of an hour (ARGS="--quick": minutes)
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+$(BENCH_STAMP): tests/benchmarks/requirements.lock $(STAMP)
+	@echo "bench: Python packages of the baselines into $(BENCH_VENV)"
+	@test -x $(BENCH_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(BENCH_VENV)
+	$(BIN)/uv pip sync --quiet --python $(BENCH_VENV)/bin/python --require-hashes $<
+	@touch $@
 
 .PHONY: format
 format: $(STAMP) ## format the code and mend what ruff can mend
@@ -98,6 +106,8 @@ format: $(STAMP) ## format the code and mend what ruff can mend
 lock: $(STAMP) ## pin the newest packages that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url \
 	  --no-header --universal --python-version 3.11 --upgrade -o requirements.lock
+	$(BIN)/uv pip compile tests/benchmarks/requirements.in --generate-hashes --no-emit-index-url \
+	  --no-header --universal --python-version 3.11 --upgrade -o tests/benchmarks/requirements.lock
 
 .PHONY: clean
 clean: ## remove .venv, caches and the data of the embedded servers

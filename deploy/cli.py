@@ -2,6 +2,7 @@
 
 import typer
 
+from deploy.bench.commands import app as bench_commands
 from deploy.local.commands import app as local_commands
 from gateway.commands import app as gateway_commands
 from sinks.commands import app as sinks_commands
@@ -14,6 +15,7 @@ app = typer.Typer(
 )
 for commands in (local_commands, sinks_commands, gateway_commands, streams_commands):
     app.add_typer(commands)
+app.add_typer(bench_commands, name="bench")
 
 
 def main() -> None:

@@ -1,20 +1,24 @@
-"""The stream stage and its baselines: what does the whole work on the same records."""
+"""What else does the stream stage's work: programs that the race runs beside ours."""
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
+from deploy.bench import kafka_log
+from deploy.bench.arena import Course, Worker
+from deploy.bench.stream import Contender
+from deploy.bench.workload import Workload
 from deploy.local.kafka_jars import fetch_jars, read_lock
-from deploy.local.progress import Progress
-from deploy.local.servers import DEFAULT_DATA_FOLDER
-from schemas.topics import Topics
-from tests.system import REPOSITORY
+from deploy.local.servers import DEFAULT_DATA_FOLDER, REPOSITORY
+from tests.benchmarks.goals import KAFKA_STREAMS, QUIX_STREAMS, USUAL_FAUST
 
-KAFKA_STREAMS = Path(__file__).with_name("kafka_streams")
+HERE = Path(__file__).parent
+JAVA_SOURCE = HERE / "kafka_streams" / "UsageRating.java"
+JARS_LOCK = HERE / "kafka_streams" / "jars.lock"
 PRICES_CSV = REPOSITORY / "sinks" / "sql" / "seed" / "provider_costs.csv"
 
 
@@ -22,116 +26,103 @@ class CannotCompete(Exception):  # noqa: N818 -- no error: the contender is left
     """Why a contender does not run on this machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
-    """What a contender reads and writes: one topic of raw records, four partitions."""
-
-    bootstrap: str
-    prefix: str
-    folder: Path
-
-    @property
-    def topics(self) -> Topics:
-        """Names of the topics of this course."""
-        return Topics(self.prefix)
-
-
-class Contender(Protocol):
-    """Something that rates raw records exactly once."""
+class _Program:
+    """A program with an output topic and a group of its own."""
 
     name: str
 
-    def output(self, course: Course) -> str:
-        """Return the topic that it writes to."""
-
-    def group(self, course: Course) -> str:
-        """Return its consumer group."""
-
-    def start(self, course: Course) -> subprocess.Popen[bytes]:
-        """Start one worker. Raises CannotCompete."""
-
-
-class Burnstream:
-    """Our own stream stage, one worker."""
-
-    name = "burnstream"
-
-    def output(self, course: Course) -> str:
-        """`usage.rated`, in rated batches."""
-        return course.topics.rated
-
-    def group(self, course: Course) -> str:
-        """The group of the streams workers."""
-        return course.topics.streams_group
-
-    def start(self, course: Course) -> subprocess.Popen[bytes]:
-        """Start `python -m streams` as it is started anywhere."""
-        environment = {
-            "KAFKA_BOOTSTRAP_SERVERS": course.bootstrap,
-            "TOPIC_PREFIX": course.prefix,
-            "STATE_DIR": str(course.folder / "state"),
-            "METRICS_PORT": "0",
-            "PYTHONPATH": str(REPOSITORY),
-        }
-        return _start([sys.executable, "-m", "streams"], course.folder, self.name, environment)
-
-
-class KafkaStreams:
-    """Kafka Streams, exactly-once v2, one thread: kafka_streams/UsageRating.java."""
-
-    name = "kafka streams"
+    def prepare(self, course: Course, workload: Workload) -> None:
+        """Make the output topic."""
+        del workload
+        asyncio.run(kafka_log.make_topics(course.bootstrap, [self.output(course)]))
 
     def output(self, course: Course) -> str:
         """Return a topic of rated records, one for each raw record."""
-        return f"{course.prefix}kafka-streams.rated"
+        return f"{course.prefix}{self._slug}.rated"
 
     def group(self, course: Course) -> str:
         """The application's id."""
-        return f"{course.prefix}kafka-streams"
+        return f"{course.prefix}{self._slug}"
 
-    def start(self, course: Course) -> subprocess.Popen[bytes]:
-        """Fetch the pinned jars, compile, run."""
-        if shutil.which("javac") is None or shutil.which("java") is None:
-            raise CannotCompete("no JDK on this machine")
-        classpath = f"{self._compile()}{os.pathsep}{self._jars()}/*"
-        arguments = [
+    @property
+    def _slug(self) -> str:
+        return self.name.lower().replace(" ", "-")
+
+    def _arguments(self, course: Course) -> list[str]:
+        return [
             course.bootstrap,
             self.group(course),
             course.topics.raw,
             self.output(course),
-            str(course.folder / "kafka-streams"),
+            str(course.folder / self._slug),
             str(PRICES_CSV),
         ]
-        command = ["java", "-cp", classpath, "UsageRating", *arguments]
-        return _start(command, course.folder, "kafka-streams", {})
 
-    def _jars(self) -> Path:
-        jars = read_lock((KAFKA_STREAMS / "jars.lock").read_text())
-        return fetch_jars(
-            "Kafka Streams", jars, DEFAULT_DATA_FOLDER / "kafka-streams", Progress(quiet=False)
+    def _run(self, course: Course, command: Sequence[str]) -> Worker:
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        return course.run(self._slug, [*command, *self._arguments(course)], environment)
+
+
+class KafkaStreams(_Program):
+    """Kafka Streams, exactly-once v2, one thread: kafka_streams/UsageRating.java."""
+
+    name = KAFKA_STREAMS
+
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        self._options = options
+
+    def start(self, course: Course) -> Worker:
+        """Fetch the pinned jars, compile, run. Raises CannotCompete."""
+        java, javac = shutil.which("java"), shutil.which("javac")
+        if java is None or javac is None:
+            raise CannotCompete("no JDK on this machine")
+        lock = read_lock(JARS_LOCK.read_text())
+        jars = fetch_jars(
+            self.name, lock, DEFAULT_DATA_FOLDER / "kafka-streams", course.arena.progress
         )
-
-    def _compile(self) -> Path:
-        classes = DEFAULT_DATA_FOLDER / "kafka-streams-classes"
-        source = KAFKA_STREAMS / "UsageRating.java"
-        compiled = classes / "UsageRating.class"
-        if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
-            classes.mkdir(parents=True, exist_ok=True)
-            command = ["javac", "-cp", f"{self._jars()}/*", "-d", str(classes), str(source)]
-            subprocess.run(command, check=True)
-        return classes
+        classes = course.arena.folder / "kafka-streams-classes"
+        if not classes.exists():
+            compiling = [javac, "-cp", f"{jars}/*", "-d", str(classes), str(JAVA_SOURCE)]
+            subprocess.run(compiling, check=True)
+        classpath = f"{classes}{os.pathsep}{jars}/*"
+        return self._run(course, [java, *self._options, "-cp", classpath, "UsageRating"])
 
 
-def _start(
-    command: list[str], folder: Path, name: str, environment: dict[str, str]
-) -> subprocess.Popen[bytes]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.log").open("ab") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env={**os.environ, **environment},
-        )
+class QuixStreams(_Program):
+    """Quix Streams, exactly-once: quix_rating.py, in an environment of its own."""
+
+    name = QUIX_STREAMS
+
+    def start(self, course: Course) -> Worker:
+        """Run the program. Raises CannotCompete."""
+        python = bench_python()
+        if python is None:
+            raise CannotCompete("its packages are not installed: make bench does")
+        return self._run(course, [str(python), str(HERE / "quix_rating.py")])
+
+
+class UsualFaust(_Program):
+    """Faust as its guide shows it, a record at a time: usual_faust.py."""
+
+    name = USUAL_FAUST
+
+    def prepare(self, course: Course, workload: Workload) -> None:
+        """Make the tables' changelogs, too: Faust sees those that it makes itself too late."""
+        super().prepare(course, workload)
+        changelogs = [f"{self.group(course)}-{table}-changelog" for table in ("seen", "totals")]
+        asyncio.run(kafka_log.make_topics(course.bootstrap, changelogs))
+
+    def start(self, course: Course) -> Worker:
+        """Run the program."""
+        return self._run(course, [sys.executable, str(HERE / "usual_faust.py")])
+
+
+def bench_python() -> Path | None:
+    """Return the Python with the packages that only the benchmarks need, None without."""
+    python = DEFAULT_DATA_FOLDER / "bench-venv" / "bin" / "python"
+    return python if python.exists() else None
+
+
+def contenders() -> list[Contender]:
+    """Return all of them, in the order of a table."""
+    return [KafkaStreams(), QuixStreams(), UsualFaust()]

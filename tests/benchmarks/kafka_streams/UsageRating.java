@@ -1,9 +1,15 @@
+import com.fasterxml.jackson.annotation.JsonInclude;
+import com.fasterxml.jackson.annotation.JsonProperty;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ArrayNode;
-import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.databind.MapperFeature;
+import com.fasterxml.jackson.databind.ObjectReader;
+import com.fasterxml.jackson.databind.ObjectWriter;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.module.blackbird.BlackbirdModule;
 import java.io.IOException;
 import java.math.BigDecimal;
+import java.math.BigInteger;
 import java.math.RoundingMode;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -13,14 +19,16 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.CountDownLatch;
-import java.util.regex.Pattern;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
+import org.apache.kafka.clients.producer.ProducerConfig;
+import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.KafkaStreams;
@@ -38,19 +46,19 @@ import org.apache.kafka.streams.state.Stores;
  * <p>Each record is validated, its two identities are looked up and remembered in a store with a
  * changelog, it is priced exactly at the price in force at its own time, totals per customer and
  * hour are kept, and a rated record is written. Where there was a choice the cheaper one was taken:
- * identities are MD5 (an intrinsic of the JVM) and never expire, only token usage is known, an
- * output record has no header, a broken event ends the program.
+ * stores are in memory (as ours are), values are packed bytes, JSON is bound to classes with
+ * generated accessors, identities are MD5 (an intrinsic of the JVM) and never expire, only token
+ * usage is known, an output record has no header, a broken event ends the program.
  *
  * <p>Usage: UsageRating BOOTSTRAP APPLICATION INPUT OUTPUT STATE_DIR PRICES_CSV
  */
 public final class UsageRating {
     private static final int EVENTS_PER_RECORD_MAX = 1_000;
     private static final int TEXT_LENGTH_MAX = 255;
-    private static final long TOKENS_MAX = Integer.MAX_VALUE;
+    private static final int UUID_LENGTH = 36;
+    private static final int COST_PLACES = 18;
     private static final long HOUR_MS = 3_600_000L;
     private static final BigDecimal CREDITS_PER_USD = BigDecimal.valueOf(1_000);
-    private static final Pattern UUID =
-            Pattern.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}");
     private static final Set<String> PROVIDERS =
             Set.of(
                     "OPENAI",
@@ -64,6 +72,49 @@ public final class UsageRating {
                     "AMAZON",
                     "BLACK_FOREST_LABS");
 
+    /** A usage event, as it comes and as it goes out. */
+    @JsonInclude(JsonInclude.Include.NON_NULL)
+    public static class Event {
+        @JsonProperty("event_id") public String eventId;
+        @JsonProperty("customer_id") public String customerId;
+        @JsonProperty("event_type") public String eventType;
+        @JsonProperty("feature_id") public String featureId;
+        public String timestamp;
+        @JsonProperty("user_id") public String userId;
+        @JsonProperty("team_id") public String teamId;
+        public String provider;
+        public String model;
+        @JsonProperty("input_tokens") public Integer inputTokens;
+        @JsonProperty("output_tokens") public Integer outputTokens;
+        public JsonNode metadata;
+        @JsonProperty("idempotency_key") public String idempotencyKey;
+    }
+
+    /** A raw record: one event, or many under `events`. */
+    public static final class RawRecord extends Event {
+        public List<Event> events;
+    }
+
+    /** The verdict on an event. */
+    @JsonInclude(JsonInclude.Include.NON_NULL)
+    public static final class Entry {
+        public long offset;
+        public int index;
+        public Event event;
+        public String verdict;
+        public Long of;
+        public Long credits;
+        @JsonProperty("cost_usd") public String costUsd;
+        @JsonProperty("price_ids") public List<String> priceIds;
+    }
+
+    /** A rated record. */
+    public static final class RatedRecord {
+        public long offset;
+        @JsonProperty("broker_time") public long brokerTime;
+        public List<Entry> events;
+    }
+
     /** A price per unit, in force in [from, until). */
     private record Price(String id, BigDecimal perUnit, Instant from, Instant until) {
         boolean isInForce(Instant at) {
@@ -71,31 +122,57 @@ public final class UsageRating {
         }
     }
 
-    /** What an event costs. */
-    private record Cost(long credits, BigDecimal usd, List<String> priceIds) {}
+    /** What a model costs: input and output tokens. */
+    private record Model(List<Price> input, List<Price> output) {}
+
+    /** What a customer was charged in an hour: 20 bytes and the cost, in 10^-18 USD. */
+    private record Total(long credits, long events, BigInteger cost) {
+        static byte[] encode(Total total) {
+            byte[] cost = total.cost.toByteArray();
+            return ByteBuffer.allocate(16 + cost.length)
+                    .putLong(total.credits)
+                    .putLong(total.events)
+                    .put(cost)
+                    .array();
+        }
+
+        static Total decode(byte[] bytes) {
+            ByteBuffer buffer = ByteBuffer.wrap(bytes);
+            long credits = buffer.getLong();
+            long events = buffer.getLong();
+            return new Total(
+                    credits, events, new BigInteger(Arrays.copyOfRange(bytes, 16, bytes.length)));
+        }
+
+        static Serde<Total> serde() {
+            return Serdes.serdeFrom(
+                    (topic, total) -> total == null ? null : encode(total),
+                    (topic, bytes) -> bytes == null ? null : decode(bytes));
+        }
+    }
 
     private UsageRating() {}
 
     /** Run until the process is ended. */
     public static void main(String[] arguments) throws Exception {
         String output = arguments[3];
-        Map<String, List<Price>> prices = readPrices(Path.of(arguments[5]));
+        Map<String, Model> models = readPrices(Path.of(arguments[5]));
         Topology topology = new Topology();
         topology.addSource(
                 "raw",
                 Serdes.ByteArray().deserializer(),
                 Serdes.ByteArray().deserializer(),
                 arguments[2]);
-        topology.addProcessor("rate", () -> new Rating(prices), "raw");
+        topology.addProcessor("rate", () -> new Rating(models), "raw");
         topology.addStateStore(
                 Stores.keyValueStoreBuilder(
-                        Stores.persistentKeyValueStore("seen"), Serdes.Bytes(), Serdes.Long()),
+                        Stores.inMemoryKeyValueStore("seen"), Serdes.Bytes(), Serdes.Long()),
                 "rate");
         topology.addStateStore(
                 Stores.keyValueStoreBuilder(
-                                Stores.persistentKeyValueStore("totals"),
+                                Stores.inMemoryKeyValueStore("totals"),
                                 Serdes.String(),
-                                Serdes.String())
+                                Total.serde())
                         .withCachingEnabled(),
                 "rate");
         topology.addSink(
@@ -126,38 +203,62 @@ public final class UsageRating {
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
         settings.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         settings.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
+        // As our producers have it, and batches that are worth compressing.
+        settings.put(StreamsConfig.producerPrefix(ProducerConfig.COMPRESSION_TYPE_CONFIG), "lz4");
+        settings.put(StreamsConfig.producerPrefix(ProducerConfig.BATCH_SIZE_CONFIG), 256 << 10);
+        settings.put(
+                StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, Long.getLong("commit.interval.ms", 100L));
         return settings;
     }
 
-    private static Map<String, List<Price>> readPrices(Path csv) throws IOException {
-        Map<String, List<Price>> prices = new HashMap<>();
+    private static Map<String, Model> readPrices(Path csv) throws IOException {
+        Map<String, Model> models = new HashMap<>();
         List<String> lines = Files.readAllLines(csv);
         for (String line : lines.subList(1, lines.size())) {
             String[] fields = line.split(",", -1);
             BigDecimal perUnit =
                     new BigDecimal(fields[4])
-                            .divide(new BigDecimal(fields[5]), 18, RoundingMode.UNNECESSARY);
+                            .divide(new BigDecimal(fields[5]), COST_PLACES, RoundingMode.UNNECESSARY)
+                            .stripTrailingZeros();
             Instant until = fields[8].isEmpty() ? null : Instant.parse(fields[8]);
-            prices.computeIfAbsent(key(fields[1], fields[2], fields[3]), any -> new ArrayList<>())
-                    .add(new Price(fields[0], perUnit, Instant.parse(fields[7]), until));
+            Price price = new Price(fields[0], perUnit, Instant.parse(fields[7]), until);
+            Model model =
+                    models.computeIfAbsent(
+                            key(fields[1], fields[2]),
+                            any -> new Model(new ArrayList<>(), new ArrayList<>()));
+            if (fields[3].equals("INPUT_TOKEN")) {
+                model.input().add(price);
+            } else if (fields[3].equals("OUTPUT_TOKEN")) {
+                model.output().add(price);
+            }
         }
-        return prices;
+        return models;
     }
 
-    private static String key(String provider, String model, String costType) {
-        return provider + '\0' + model + '\0' + costType;
+    private static String key(String provider, String model) {
+        return provider + '\0' + model;
     }
 
     private static final class Rating implements Processor<byte[], byte[], byte[], byte[]> {
-        private final ObjectMapper json = new ObjectMapper();
-        private final Map<String, List<Price>> prices;
+        private final Map<String, Model> models;
         private final MessageDigest digest;
+        private final ObjectReader reader;
+        private final ObjectWriter writer;
         private ProcessorContext<byte[], byte[]> context;
         private KeyValueStore<Bytes, Long> seen;
-        private KeyValueStore<String, String> totals;
+        private KeyValueStore<String, Total> totals;
 
-        Rating(Map<String, List<Price>> prices) {
-            this.prices = prices;
+        Rating(Map<String, Model> models) {
+            this.models = models;
+            JsonMapper mapper =
+                    JsonMapper.builder()
+                            .addModule(new BlackbirdModule())
+                            .disable(MapperFeature.ALLOW_COERCION_OF_SCALARS)
+                            .disable(DeserializationFeature.ACCEPT_FLOAT_AS_INT)
+                            .disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+                            .build();
+            reader = mapper.readerFor(RawRecord.class);
+            writer = mapper.writerFor(RatedRecord.class);
             try {
                 digest = MessageDigest.getInstance("MD5");
             } catch (NoSuchAlgorithmException error) {
@@ -183,153 +284,168 @@ public final class UsageRating {
 
         private byte[] rate(Record<byte[], byte[]> record) throws IOException {
             long offset = context.recordMetadata().orElseThrow().offset();
-            JsonNode value = json.readTree(record.value());
-            JsonNode events = value.get("events");
-            ObjectNode rated = json.createObjectNode();
-            rated.put("offset", offset);
-            rated.put("broker_time", record.timestamp());
-            ArrayNode entries = rated.putArray("events");
+            RawRecord raw = reader.readValue(record.value());
+            List<Event> events = raw.events;
             if (events == null) {
-                entries.add(rate(value, offset, 0, record.timestamp()));
-            } else {
-                require(events.isArray() && events.size() <= EVENTS_PER_RECORD_MAX, "events");
-                for (int index = 0; index < events.size(); index++) {
-                    entries.add(rate(events.get(index), offset, index, record.timestamp()));
-                }
+                events = List.of(raw);
             }
-            return json.writeValueAsBytes(rated);
+            require(!events.isEmpty() && events.size() <= EVENTS_PER_RECORD_MAX, "events");
+            RatedRecord rated = new RatedRecord();
+            rated.offset = offset;
+            rated.brokerTime = record.timestamp();
+            rated.events = new ArrayList<>(events.size());
+            for (int index = 0; index < events.size(); index++) {
+                rated.events.add(rate(events.get(index), offset, index, record.timestamp()));
+            }
+            return writer.writeValueAsBytes(rated);
         }
 
-        private ObjectNode rate(JsonNode event, long offset, int index, long brokerMs) {
+        private Entry rate(Event event, long offset, int index, long brokerMs) {
             Instant at = validate(event);
-            String customer = event.get("customer_id").textValue();
-            Bytes byId = identity('i', customer, event.get("event_id").textValue().toLowerCase());
-            JsonNode key = event.get("idempotency_key");
-            Bytes byKey = key == null ? null : identity('k', customer, key.textValue());
+            Bytes byId = identity('i', event.customerId, event.eventId);
+            Bytes byKey =
+                    event.idempotencyKey == null
+                            ? null
+                            : identity('k', event.customerId, event.idempotencyKey);
             Long first = seen.get(byId);
             if (first == null && byKey != null) {
                 first = seen.get(byKey);
             }
-            ObjectNode entry = json.createObjectNode();
-            entry.put("offset", offset);
-            entry.put("index", index);
-            entry.set("event", event);
+            Entry entry = new Entry();
+            entry.offset = offset;
+            entry.index = index;
+            entry.event = event instanceof RawRecord ? plain(event) : event;
             if (first != null) {
-                entry.put("verdict", "duplicate");
-                entry.put("of", first);
+                entry.verdict = "duplicate";
+                entry.of = first;
                 return entry;
             }
-            long position = offset << 16 | index;
+            Long position = offset << 10 | index;
             seen.put(byId, position);
             if (byKey != null) {
                 seen.put(byKey, position);
             }
-            Cost cost = cost(event, at);
-            entry.put("verdict", "charged");
-            entry.put("credits", cost.credits());
-            entry.put("cost_usd", cost.usd().toPlainString());
-            ArrayNode ids = entry.putArray("price_ids");
-            cost.priceIds().forEach(ids::add);
-            count(customer + '\0' + brokerMs / HOUR_MS, cost);
+            price(event, at, entry);
+            count(event.customerId + '\0' + brokerMs / HOUR_MS, entry);
             return entry;
         }
 
-        private Cost cost(JsonNode event, Instant at) {
-            BigDecimal usd = BigDecimal.ZERO;
-            List<String> ids = new ArrayList<>(2);
-            for (String[] part : PARTS) {
-                JsonNode amount = event.get(part[0]);
-                if (amount == null || amount.longValue() == 0) {
-                    continue;
-                }
-                Price price = price(event, part[1], at);
-                usd = usd.add(price.perUnit().multiply(BigDecimal.valueOf(amount.longValue())));
-                ids.add(price.id());
-            }
-            long credits =
-                    usd.multiply(CREDITS_PER_USD)
-                            .setScale(0, RoundingMode.CEILING)
-                            .longValueExact();
-            return new Cost(credits, usd.setScale(18, RoundingMode.HALF_EVEN), ids);
+        private void price(Event event, Instant at, Entry entry) {
+            Model model = models.get(key(event.provider, event.model));
+            require(model != null, "no price");
+            entry.priceIds = new ArrayList<>(2);
+            BigDecimal usd =
+                    part(event.inputTokens, model.input(), at, entry.priceIds)
+                            .add(part(event.outputTokens, model.output(), at, entry.priceIds));
+            entry.credits =
+                    usd.multiply(CREDITS_PER_USD).setScale(0, RoundingMode.CEILING).longValueExact();
+            entry.verdict = "charged";
+            entry.costUsd = usd.toPlainString();
         }
 
-        private Price price(JsonNode event, String costType, Instant at) {
-            String provider = event.get("provider").textValue();
-            String model = event.get("model").textValue();
+        private static BigDecimal part(
+                Integer tokens, List<Price> prices, Instant at, List<String> ids) {
+            if (tokens == null || tokens == 0) {
+                return BigDecimal.ZERO;
+            }
             Price latest = null;
-            for (Price price : prices.getOrDefault(key(provider, model, costType), List.of())) {
+            for (Price price : prices) {
                 boolean isLater = latest == null || price.from().isAfter(latest.from());
                 if (isLater && price.isInForce(at)) {
                     latest = price;
                 }
             }
             require(latest != null, "no price");
-            return latest;
+            ids.add(latest.id());
+            return latest.perUnit().multiply(BigDecimal.valueOf(tokens));
         }
 
-        private void count(String customerHour, Cost cost) {
-            String before = totals.get(customerHour);
-            if (before == null) {
-                totals.put(customerHour, cost.credits() + " " + cost.usd() + " 1");
-                return;
-            }
-            String[] sums = before.split(" ");
-            long credits = Long.parseLong(sums[0]) + cost.credits();
-            BigDecimal usd = new BigDecimal(sums[1]).add(cost.usd());
-            totals.put(customerHour, credits + " " + usd + " " + (Long.parseLong(sums[2]) + 1));
+        private void count(String customerHour, Entry entry) {
+            BigInteger cost = new BigDecimal(entry.costUsd).setScale(COST_PLACES).unscaledValue();
+            Total before = totals.get(customerHour);
+            totals.put(
+                    customerHour,
+                    before == null
+                            ? new Total(entry.credits, 1, cost)
+                            : new Total(
+                                    before.credits() + entry.credits,
+                                    before.events() + 1,
+                                    before.cost().add(cost)));
         }
 
         private Bytes identity(char kind, String customer, String text) {
             byte[] customerBytes = customer.getBytes(StandardCharsets.UTF_8);
             digest.update((byte) kind);
-            digest.update(ByteBuffer.allocate(4).putInt(customerBytes.length).array());
+            digest.update((byte) (customerBytes.length >> 8));
+            digest.update((byte) customerBytes.length);
             digest.update(customerBytes);
             digest.update(text.getBytes(StandardCharsets.UTF_8));
             return Bytes.wrap(digest.digest());
         }
     }
 
-    private static final String[][] PARTS = {
-        {"input_tokens", "INPUT_TOKEN"}, {"output_tokens", "OUTPUT_TOKEN"}
-    };
-
-    /** Check what an event of token usage must be, and return its time. */
-    private static Instant validate(JsonNode event) {
-        require(event.isObject(), "event");
-        require(UUID.matcher(text(event, "event_id", true)).matches(), "event_id");
-        require(!text(event, "customer_id", true).isEmpty(), "customer_id");
-        require(text(event, "event_type", true).equals("TOKEN_USAGE"), "event_type");
-        text(event, "feature_id", true);
-        require(PROVIDERS.contains(text(event, "provider", true)), "provider");
-        text(event, "model", true);
-        text(event, "user_id", false);
-        text(event, "team_id", false);
-        text(event, "idempotency_key", false);
-        for (String[] part : PARTS) {
-            JsonNode count = event.get(part[0]);
-            require(
-                    count == null
-                            || count.isIntegralNumber()
-                                    && count.canConvertToLong()
-                                    && count.longValue() >= 0
-                                    && count.longValue() <= TOKENS_MAX,
-                    part[0]);
-        }
-        JsonNode metadata = event.get("metadata");
-        require(metadata == null || metadata.isObject(), "metadata");
-        return Instant.parse(text(event, "timestamp", true));
+    /** Return the event of a record that holds one alone, without the field for many. */
+    private static Event plain(Event raw) {
+        Event event = new Event();
+        event.eventId = raw.eventId;
+        event.customerId = raw.customerId;
+        event.eventType = raw.eventType;
+        event.featureId = raw.featureId;
+        event.timestamp = raw.timestamp;
+        event.userId = raw.userId;
+        event.teamId = raw.teamId;
+        event.provider = raw.provider;
+        event.model = raw.model;
+        event.inputTokens = raw.inputTokens;
+        event.outputTokens = raw.outputTokens;
+        event.metadata = raw.metadata;
+        event.idempotencyKey = raw.idempotencyKey;
+        return event;
     }
 
-    private static String text(JsonNode event, String field, boolean isRequired) {
-        JsonNode value = event.get(field);
-        if (value == null) {
-            require(!isRequired, field);
-            return "";
+    /** Check what an event of token usage must be, and return its time. */
+    private static Instant validate(Event event) {
+        event.eventId = uuid(event.eventId);
+        require(event.customerId != null && !event.customerId.isEmpty(), "customer_id");
+        text(event.customerId, "customer_id");
+        require("TOKEN_USAGE".equals(event.eventType), "event_type");
+        require(event.featureId != null, "feature_id");
+        text(event.featureId, "feature_id");
+        require(event.provider != null && PROVIDERS.contains(event.provider), "provider");
+        require(event.model != null, "model");
+        text(event.model, "model");
+        text(event.userId, "user_id");
+        text(event.teamId, "team_id");
+        text(event.idempotencyKey, "idempotency_key");
+        require(event.inputTokens == null || event.inputTokens >= 0, "input_tokens");
+        require(event.outputTokens == null || event.outputTokens >= 0, "output_tokens");
+        require(event.metadata == null || event.metadata.isObject(), "metadata");
+        require(event.timestamp != null, "timestamp");
+        return Instant.parse(event.timestamp);
+    }
+
+    /** Return a UUID in lower case. */
+    private static String uuid(String text) {
+        require(text != null && text.length() == UUID_LENGTH, "event_id");
+        boolean isLower = true;
+        for (int at = 0; at < UUID_LENGTH; at++) {
+            char one = text.charAt(at);
+            if (at == 8 || at == 13 || at == 18 || at == 23) {
+                require(one == '-', "event_id");
+            } else {
+                boolean isUpper = one >= 'A' && one <= 'F';
+                isLower &= !isUpper;
+                boolean isDigit = one >= '0' && one <= '9';
+                require(isDigit || isUpper || (one >= 'a' && one <= 'f'), "event_id");
+            }
         }
-        require(value.isTextual(), field);
-        String text = value.textValue();
-        require(text.length() <= TEXT_LENGTH_MAX && text.indexOf('\0') < 0, field);
-        return text;
+        return isLower ? text : text.toLowerCase();
+    }
+
+    private static void text(String value, String field) {
+        if (value != null) {
+            require(value.length() <= TEXT_LENGTH_MAX && value.indexOf('\0') < 0, field);
+        }
     }
 
     private static void require(boolean isTrue, String field) {
