@@ -17,11 +17,11 @@ def main() -> None:
     settings = load_settings(SinkSettings)
     slot = acquire_slot(settings.state_dir, "sinks")
     configure_logging(settings, "sinks", slot.number)
-    spare_batches()
     start_metrics_server(settings.metrics_port, USUAL_METRICS_PORT)
 
     from sinks.app import run  # Faust takes a second to import: metrics are served before
 
+    spare_batches()
     structlog.get_logger("sinks").info("Sink started", topic=settings.topics.rated)
     asyncio.run(run(settings, slot))
 

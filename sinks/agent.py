@@ -41,7 +41,7 @@ import structlog
 from deploy.runtime.exit import ExitCode, die
 from deploy.runtime.runs import Run
 from sinks import metrics
-from sinks.batch import LogMadeAgainError, read_record
+from sinks.batch import ENTRIES_BETWEEN_RESTS, LogMadeAgainError, build_rows, decode_record
 from sinks.inbox import Gathering, Inbox
 from sinks.postgres import (
     BLOCKED_SECONDS,
@@ -136,6 +136,7 @@ class SinkAgent:
         self._topic = settings.topics.raw
         self._inbox = Inbox(settings.sink_batch_events, settings.sink_batch_milliseconds / 1_000)
         self._connection: Connection | None = None
+        self._expects_conflicts = False
         self._rated_offsets: dict[int, int] = {}  # of SinkOffset, as this worker last saw them
         self._expected: dict[int, int] = {}  # where the next run of a partition should begin
         self._looked_again: dict[int, int] = {}  # partition -> expected offset looked for twice
@@ -161,20 +162,20 @@ class SinkAgent:
         metrics.GAPPED.labels(partition).set(0)
 
     async def process(self, runs: AsyncIterator[Run]) -> None:
-        """The agent: read and decode here, commit beside it."""
+        """The agent: take runs in here; read them, and commit them, beside it."""
         try:
             async with asyncio.TaskGroup() as group:
-                writing = group.create_task(self._write())
+                beside = [group.create_task(self._read()), group.create_task(self._write())]
                 async for run in runs:
-                    self._read(run)
-                    await asyncio.sleep(0)  # decoding is work: let the transaction go on
-                writing.cancel()
+                    self._take_in(run)
+                for task in beside:
+                    task.cancel()
         finally:
             self._inbox.release_all()
             if self._connection is not None:
                 await self._connection.close()
 
-    def _read(self, run: Run) -> None:
+    def _take_in(self, run: Run) -> None:
         expected = self._expected.get(run.partition, run.first_offset)
         if run.first_offset < expected:
             # The log ended below: asking again finds out, and says so.
@@ -194,7 +195,24 @@ class SinkAgent:
             self.consumer.resume_again(run.partition)
             return
         self._expected[run.partition] = run.next_offset
-        self._inbox.put(run, [read_record(record.offset, record.value) for record in run.records])
+        self._inbox.put_unread(run)
+
+    async def _read(self) -> None:
+        """Decode and build rows while Postgres works; it waits for none of it for long."""
+        while True:
+            run, came_at = await self._inbox.next_unread()
+            records = []
+            since_rest = 0
+            for one in run.records:
+                record = decode_record(one.offset, one.value)
+                since_rest += record.events
+                if since_rest >= ENTRIES_BETWEEN_RESTS:
+                    since_rest = 0
+                    await asyncio.sleep(0)
+                for _ in build_rows(record):
+                    await asyncio.sleep(0)
+                records.append(record)
+            self._inbox.put(run, records, came_at)
 
     async def _write(self) -> None:
         while True:
@@ -220,6 +238,7 @@ class SinkAgent:
             self._topic,
             gathering.records(),
             self._rated_offsets,
+            self._expects_conflicts,
             on_committed=lambda done: self._committed(gathering, done),
         )
         started_at = time.monotonic()
@@ -230,6 +249,7 @@ class SinkAgent:
         await self._press(work)
 
     def _committed(self, gathering: Gathering, work: Work) -> None:
+        self._expects_conflicts = any(applied.conflicts for applied in work.applied)
         for clipped in work.clipped:
             reached = clipped.reached
             self._rated_offsets[reached.partition] = reached.rated_offset

@@ -4,7 +4,7 @@ The rule is `schemas.rated.cover`, the one that the streams fold by, too.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
@@ -19,7 +19,10 @@ from schemas.rated import (
     cover,
     decode_batch,
 )
-from sinks.copy_rows import RowRefusedError, usage_event_row
+from sinks.copy_rows import RowRefusedError, epoch_field, usage_event_row
+
+# Some 300 us of work: a transaction whose answer has come meanwhile waits no longer.
+ENTRIES_BETWEEN_RESTS = 100
 
 
 class Charge(NamedTuple):
@@ -51,28 +54,39 @@ class RatedRecord:
 
 def read_record(rated_offset: int, value: bytes) -> RatedRecord:
     """Decode a record and build its rows. Raises ValueError on a format of another release."""
-    batch = decode_batch(value)
-    charges: list[Charge] = []
-    duplicates: list[DuplicateEntry] = []
-    letters: list[DeadLetterEntry] = []
-    for entry in batch.events:
+    record = decode_record(rated_offset, value)
+    for _ in build_rows(record):
+        pass
+    return record
+
+
+def decode_record(rated_offset: int, value: bytes) -> RatedRecord:
+    """Decode a record; `build_rows` then fills it. Raises ValueError as `read_record` does."""
+    return RatedRecord(rated_offset, decode_batch(value), [], [], [])
+
+
+def build_rows(record: RatedRecord) -> Iterator[None]:
+    """Sort the entries by verdict and build the rows of charges, with a rest after each few."""
+    partition = record.batch.partition
+    charges = record.charges
+    for number, entry in enumerate(record.batch.events, start=1):
         verdict = entry["verdict"]
         if verdict == "charged":
-            charges.append(_charge(batch.partition, cast("ChargedEntry", entry)))
+            charged = cast("ChargedEntry", entry)
+            try:
+                charges.append(Charge(charged, usage_event_row(partition, charged), None))
+            except RowRefusedError as error:
+                charges.append(Charge(charged, b"", str(error)))
         elif verdict == "duplicate":
-            duplicates.append(cast("DuplicateEntry", entry))
+            record.duplicates.append(cast("DuplicateEntry", entry))
         elif verdict == "dead-letter":
-            letters.append(cast("DeadLetterEntry", entry))
+            record.letters.append(cast("DeadLetterEntry", entry))
         else:
-            raise ValueError(f"rated record {rated_offset} holds the unknown verdict {verdict!r}")
-    return RatedRecord(rated_offset, batch, charges, duplicates, letters)
-
-
-def _charge(partition: int, entry: ChargedEntry) -> Charge:
-    try:
-        return Charge(entry, usage_event_row(partition, entry), None)
-    except RowRefusedError as error:
-        return Charge(entry, b"", str(error))
+            raise ValueError(
+                f"rated record {record.rated_offset} holds the unknown verdict {verdict!r}"
+            )
+        if not number % ENTRIES_BETWEEN_RESTS:
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +119,11 @@ class Applied:
     def partition(self) -> int:
         """The partition of the raw topic, and of the rated one."""
         return self.record.batch.partition
+
+    @property
+    def epoch_field(self) -> bytes:
+        """The last field of the charges' rows."""
+        return epoch_field(self.epoch)
 
     @property
     def charged(self) -> int:

@@ -4,7 +4,8 @@ Layout of a row: a 16-bit count of fields, then each field as a 32-bit length an
 -1 is NULL. The columns stand so that those of fixed size are packed in one go.
 """
 
-from collections.abc import Iterable, Sequence
+from binascii import unhexlify
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -16,9 +17,8 @@ import orjson
 from psycopg import adapters
 from psycopg.adapt import PyFormat
 
-from schemas.events import UsageEvent
 from schemas.rated import ChargedEntry
-from schemas.timestamps import parse_timestamp
+from sinks.arrays import INT8_OID, TEXT_OID, UUID_OID, Array, array_of
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -26,11 +26,9 @@ TRAILER = b"\xff\xff"
 _NULL = b"\xff\xff\xff\xff"
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_TEXT_OID = 25
 _length = Struct("!i").pack
 _int4 = Struct("!ii").pack
 _int8 = Struct("!iq").pack
-_array_head = Struct("!iiiii").pack
 _dump_decimal = adapters.get_dumper(Decimal, PyFormat.BINARY)(Decimal).dump
 
 
@@ -45,7 +43,11 @@ def microseconds(moment: datetime) -> int:
 
 @lru_cache(maxsize=8_192)
 def _event_time(text: str) -> int:
-    return microseconds(parse_timestamp(text))
+    return microseconds(datetime.fromisoformat(text))  # of a valid event
+
+
+def _uuid(text: str) -> bytes:
+    return unhexlify(text.replace("-", ""))
 
 
 def _text(value: str) -> bytes:
@@ -60,7 +62,17 @@ _repeated_text = lru_cache(maxsize=16_384)(_text)
 
 
 def _optional_text(value: str | None) -> bytes:
-    return _NULL if value is None else _repeated_text(value)
+    return _NULL if value is None else _text(value)
+
+
+def uuid_array(values: Iterable[str]) -> Array:
+    """Return an array of uuid."""
+    return array_of(UUID_OID, [_field(_uuid(value)) for value in values])
+
+
+def bigint_array(values: Iterable[int]) -> Array:
+    """Return an array of bigint."""
+    return array_of(INT8_OID, [_int8(8, value) for value in values])
 
 
 def _field(data: Any) -> bytes:
@@ -72,17 +84,15 @@ def _numeric_text(text: str) -> bytes:
     return _field(_dump_decimal(Decimal(text)))
 
 
-def _number(value: float | None) -> bytes:
+def _number(value: float) -> bytes:
     """Encode a JSON number as the decimal it was written as (its shortest, for a double)."""
-    return _NULL if value is None else _numeric_text(repr(value))
+    return _numeric_text(repr(value))
 
 
-@lru_cache(maxsize=8_192)
-def _text_array(values: tuple[str, ...]) -> bytes:
-    if not values:
-        return _field(Struct("!iii").pack(0, 0, _TEXT_OID))
-    return _field(
-        _array_head(1, 0, _TEXT_OID, len(values), 1) + b"".join(_text(value) for value in values)
+def text_array(values: Iterable[str | None]) -> Array:
+    """Return an array of text; None is NULL. Raises RowRefusedError."""
+    return array_of(
+        TEXT_OID, [_NULL if value is None else _repeated_text(value) for value in values]
     )
 
 
@@ -92,6 +102,7 @@ def _jsonb(value: dict[str, Any]) -> bytes:
 
 _EMPTY_OBJECT = _jsonb({})
 
+# Fields that come again and again together stand together, and are kept together: whose, then what.
 # The epoch is not known before the transaction holds its SinkOffset row: it stands last and is
 # appended there.
 USAGE_EVENT_COLUMNS = (
@@ -104,25 +115,27 @@ USAGE_EVENT_COLUMNS = (
     "source_offset",
     "source_index",
     "customer_id",
+    "team_id",
     "event_type",
     "feature_id",
-    "cost_usd",
-    "price_ids",
-    "metadata",
-    "user_id",
-    "team_id",
     "provider",
     "model",
-    "image_count",
     "image_size",
     "quality",
-    "duration_seconds",
     "resolution",
     "unit_type",
+    "price_ids",
+    "user_id",
+    "cost_usd",
+    "metadata",
+    "image_count",
+    "duration_seconds",
     "quantity",
     "idempotency_key",
     "source_epoch",
 )
+_WHAT_TEXTS = USAGE_EVENT_COLUMNS.index("price_ids") - USAGE_EVENT_COLUMNS.index("event_type")
+_USAGE_EVENT_FIELDS = len(USAGE_EVENT_COLUMNS)
 _usage_head = Struct("!hi16siqiqiqiqiiiqii").pack
 
 
@@ -140,58 +153,66 @@ def usage_event_row(partition: int, entry: ChargedEntry) -> bytes:
     Raises RowRefusedError when Postgres cannot hold a value; most such are refused much earlier.
     """
     event = entry["event"]
+    get: Any = event.get
+    user_id, metadata, key = get("user_id"), get("metadata"), get("idempotency_key")
+    images, duration, quantity = get("image_count"), get("duration_seconds"), get("quantity")
     try:
-        return _usage_event_row(partition, entry, event)
+        return b"".join(
+            (
+                _usage_head(
+                    _USAGE_EVENT_FIELDS,
+                    16,
+                    _uuid(event["event_id"]),
+                    8,
+                    get("input_tokens", 0),
+                    8,
+                    get("output_tokens", 0),
+                    8,
+                    entry["credits"],
+                    8,
+                    _event_time(event["timestamp"]),
+                    4,
+                    partition,
+                    8,
+                    entry["offset"],
+                    4,
+                    entry["index"],
+                ),
+                _whose(event["customer_id"], get("team_id")),
+                _what(
+                    event["event_type"],
+                    event["feature_id"],
+                    get("provider"),
+                    get("model"),
+                    get("image_size"),
+                    get("quality"),
+                    get("resolution"),
+                    get("unit_type"),
+                    *entry["price_ids"],
+                ),
+                _NULL if user_id is None else _repeated_text(user_id),
+                _numeric_text(entry["cost_usd"]),
+                _jsonb(metadata) if metadata else _EMPTY_OBJECT,
+                _NULL if images is None else _int8(8, images),
+                _NULL if duration is None else _number(duration),
+                _NULL if quantity is None else _number(quantity),
+                _NULL if key is None else _text(key),
+            )
+        )
     except (struct_error, OverflowError, UnicodeEncodeError, RowRefusedError) as error:
         raise RowRefusedError(str(error)) from None
 
 
-def _usage_event_row(partition: int, entry: ChargedEntry, event: UsageEvent) -> bytes:
-    get = event.get
-    image_count: Any = get("image_count")
-    key: Any = get("idempotency_key")
-    metadata: Any = get("metadata")
-    return b"".join(
-        (
-            _usage_head(
-                len(USAGE_EVENT_COLUMNS),
-                16,
-                bytes.fromhex(event["event_id"].replace("-", "")),
-                8,
-                get("input_tokens", 0),
-                8,
-                get("output_tokens", 0),
-                8,
-                entry["credits"],
-                8,
-                _event_time(event["timestamp"]),
-                4,
-                partition,
-                8,
-                entry["offset"],
-                4,
-                entry["index"],
-            ),
-            _repeated_text(event["customer_id"]),
-            _repeated_text(event["event_type"]),
-            _repeated_text(event["feature_id"]),
-            _numeric_text(entry["cost_usd"]),
-            _text_array(tuple(entry["price_ids"])),
-            _jsonb(metadata) if metadata else _EMPTY_OBJECT,
-            _optional_text(get("user_id")),  # type: ignore[arg-type]
-            _optional_text(get("team_id")),  # type: ignore[arg-type]
-            _optional_text(get("provider")),  # type: ignore[arg-type]
-            _optional_text(get("model")),  # type: ignore[arg-type]
-            _NULL if image_count is None else _int8(8, image_count),
-            _optional_text(get("image_size")),  # type: ignore[arg-type]
-            _optional_text(get("quality")),  # type: ignore[arg-type]
-            _number(get("duration_seconds")),  # type: ignore[arg-type]
-            _optional_text(get("resolution")),  # type: ignore[arg-type]
-            _optional_text(get("unit_type")),  # type: ignore[arg-type]
-            _number(get("quantity")),  # type: ignore[arg-type]
-            _NULL if key is None else _text(key),
-        )
-    )
+@lru_cache(maxsize=16_384)
+def _whose(customer_id: str, team_id: str | None) -> bytes:
+    return _text(customer_id) + _optional_text(team_id)
+
+
+@lru_cache(maxsize=16_384)
+def _what(*values: str | None) -> bytes:
+    """Return the texts from `event_type` to `unit_type`, and the rest as `price_ids`."""
+    texts, price_ids = values[:_WHAT_TEXTS], values[_WHAT_TEXTS:]
+    return b"".join(map(_optional_text, texts)) + _field(text_array(price_ids))
 
 
 @lru_cache(maxsize=1_024)
@@ -226,47 +247,52 @@ CREDIT_TRANSACTION_COLUMNS = (
     "description",
 )
 COPY_CREDIT_TRANSACTIONS = _copy_statement("CreditTransaction", CREDIT_TRANSACTION_COLUMNS)
+_BURN_FIELDS = len(CREDIT_TRANSACTION_COLUMNS)
 _ID_LENGTH = len("txn-") + 36
 _burn_head = Struct(f"!hi{_ID_LENGTH}si16siqiqiqiqiq").pack
 BURN_DESCRIPTION = "AI usage credit burn"
+BURN_RANDOMNESS_BYTES = 9
+_COUNT_START_MAX = (1 << 47) - 1  # room to count on within 48 bits
 _BURN_TAIL = _text("BURN") + _text(BURN_DESCRIPTION)
 
 
-def burn_rows(burns: Iterable[BurnRow], milliseconds: int, randomness: bytes) -> list[bytes]:
+@lru_cache(maxsize=16_384)
+def _burn_tail(wallet_id: str, customer_id: str) -> bytes:
+    return _text(wallet_id) + _text(customer_id) + _BURN_TAIL
+
+
+def burn_rows(burns: Iterable[BurnRow], milliseconds: int, randomness: bytes) -> Iterator[bytes]:
     """Return rows of CreditTransaction, each with an id of 'txn-' and a UUID of version 7.
 
-    `milliseconds` since 1970 lead the ids, so that the index grows at its end; `randomness` is 10
-    bytes a burn.
+    `milliseconds` since 1970 lead the ids; with BURN_RANDOMNESS_BYTES of `randomness` their rest
+    begins, and its last 48 bits count on: the index grows at its very end.
     """
     digits = randomness.hex()
     stamp = f"{milliseconds:012x}"
-    prefix = f"txn-{stamp[:8]}-{stamp[8:]}-7"
-    rows = []
-    for number, burn in enumerate(burns):
-        own = digits[20 * number : 20 * number + 20]
-        rows.append(
+    prefix = f"txn-{stamp[:8]}-{stamp[8:]}-7{digits[:3]}-a{digits[3:6]}-".encode()
+    first = int(digits[6:], 16) & _COUNT_START_MAX
+    for number, burn in enumerate(burns, start=first):
+        wallet_id, customer_id, event_id, credits_, before, wallet_seq, created_at = burn
+        yield (
             _burn_head(
-                len(CREDIT_TRANSACTION_COLUMNS),
+                _BURN_FIELDS,
                 _ID_LENGTH,
-                f"{prefix}{own[:3]}-a{own[3:6]}-{own[6:18]}".encode(),
+                b"%b%012x" % (prefix, number),
                 16,
-                bytes.fromhex(burn.usage_event_id.replace("-", "")),
+                _uuid(event_id),
                 8,
-                -burn.credits,
+                -credits_,
                 8,
-                burn.balance_before,
+                before,
                 8,
-                burn.balance_before - burn.credits,
+                before - credits_,
                 8,
-                burn.wallet_seq,
+                wallet_seq,
                 8,
-                burn.created_at,
+                created_at,
             )
-            + _repeated_text(burn.wallet_id)
-            + _repeated_text(burn.customer_id)
-            + _BURN_TAIL
+            + _burn_tail(wallet_id, customer_id)
         )
-    return rows
 
 
 # Rows that are few are written through psycopg's own types: (column, type) in the order of COPY.

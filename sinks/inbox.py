@@ -1,7 +1,13 @@
-"""Runs that were read and not yet committed, and the choice of those that go together."""
+"""Runs that came and are not yet committed: which is read next, and which go together.
+
+What came is read (decoded, its rows built) not much sooner than it is written: rows that lie about
+have left the processor's caches, and what is decoded is many objects, which the garbage collector
+looks at again and again.
+"""
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -43,6 +49,10 @@ class Gathering:
         return found
 
 
+# So many gatherings are read ahead: while one is committed the next is made ready.
+GATHERINGS_AHEAD = 2
+
+
 class Inbox:
     """Bounded by what the consumer may hand over per partition; `done` gives it room again."""
 
@@ -50,13 +60,38 @@ class Inbox:
         self._events_max = events_max
         self._wait_seconds = wait_seconds
         self._arrivals: list[Arrival] = []
+        self._unread: deque[tuple[Run, float]] = deque()
         self._arrived = asyncio.Event()
+        self._may_read = asyncio.Event()
         self._held_until: dict[int, float] = {}
 
-    def put(self, run: Run, records: Sequence[RatedRecord]) -> None:
-        """Add a run that was read."""
+    def put_unread(self, run: Run) -> None:
+        """Add a run as it came."""
+        self._unread.append((run, time.monotonic()))
+        self._may_read.set()
+
+    async def next_unread(self) -> tuple[Run, float]:
+        """Wait for a run and for room; return it and when it came, to be `put` when it is read."""
+        while not self._unread or self._is_full():
+            self._may_read.clear()
+            await self._may_read.wait()
+        return self._unread.popleft()
+
+    def _is_full(self) -> bool:
+        """Whether enough is read; what is held back must not keep the others from being read."""
+        now = time.monotonic()
+        events = sum(
+            arrival.events
+            for arrival in self._arrivals
+            if self._held_until.get(arrival.run.partition, 0.0) <= now
+        )
+        return events >= GATHERINGS_AHEAD * self._events_max
+
+    def put(self, run: Run, records: Sequence[RatedRecord], came_at: float | None = None) -> None:
+        """Add a run that was read. `came_at`: monotonic seconds, now when it is not said."""
         events = sum(record.events for record in records)
-        self._arrivals.append(Arrival(run, records, events, time.monotonic()))
+        at = time.monotonic() if came_at is None else came_at
+        self._arrivals.append(Arrival(run, records, events, at))
         self._arrived.set()
 
     async def gather(self) -> Gathering:
@@ -97,6 +132,7 @@ class Inbox:
     def hold(self, partition: int, seconds: float) -> None:
         """Leave a partition out of what is gathered for a while."""
         self._held_until[partition] = time.monotonic() + seconds
+        self._may_read.set()
 
     def _held_seconds(self, now: float) -> float | None:
         """How long until a partition that waits here is no longer held; None: none is."""
@@ -112,6 +148,7 @@ class Inbox:
             if id(arrival) in applied:
                 arrival.run.ack()
         self._arrivals = [one for one in self._arrivals if id(one) not in applied]
+        self._may_read.set()
 
     def drop_void(self) -> None:
         """Put away runs that a rebalance or a seek made void: nobody waits for them."""
@@ -122,9 +159,17 @@ class Inbox:
             else:
                 arrival.run.release()
         self._arrivals = kept
+        unread = self._unread
+        self._unread = deque(one for one in unread if one[0].is_current)
+        for run, _ in unread:
+            if not run.is_current:
+                run.release()
+        self._may_read.set()
 
     def release_all(self) -> None:
         """Put everything away, undone."""
         for arrival in self._arrivals:
             arrival.run.release()
-        self._arrivals = []
+        for run, _ in self._unread:
+            run.release()
+        self._arrivals, self._unread = [], deque()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -19,6 +20,7 @@ log = structlog.get_logger("postgres")
 APPLICATION_NAME = "burnstream-sink"
 BLOCKED_SECONDS = 10.0
 BLOCKED_POLL_SECONDS = 2.0
+ROWS_PER_PIECE = 500
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -76,9 +78,17 @@ async def connect(database_url: str, application_name: str = APPLICATION_NAME) -
 
 
 async def copy_bytes(connection: Connection, copy_statement: bytes, rows: Iterable[bytes]) -> None:
-    """Write rows that are bytes already."""
+    """Write rows that are bytes already, piece by piece.
+
+    Rows that are built as they are asked for are built while Postgres works on those before them.
+    """
+    pieces = iter(rows)
+    lead = SIGNATURE
     async with connection.cursor() as cursor, cursor.copy(copy_statement) as copy:
-        await copy.write(b"".join((SIGNATURE, *rows, TRAILER)))
+        while piece := b"".join(islice(pieces, ROWS_PER_PIECE)):
+            await copy.write(lead + piece)
+            lead = b""
+        await copy.write(lead + TRAILER)
 
 
 async def copy_values(

@@ -17,12 +17,12 @@ def main() -> None:
     settings = load_settings(StreamsSettings)
     slot = acquire_slot(settings.state_dir, "streams")
     configure_logging(settings, "streams", slot.number)
-    spare_batches()
     start_metrics_server(settings.metrics_port, METRICS_PORT)
 
     async def run() -> None:
         from streams.app import StreamsWorker
 
+        spare_batches()
         await StreamsWorker(settings, slot.folder).run()
 
     asyncio.run(run())

@@ -59,10 +59,12 @@ class Ledger:
                 'INSERT INTO "SinkOffset" (topic, partition) VALUES (%s, %s)', topic, partition
             )
 
-    async def apply(self, *records: RatedRecord) -> Work:
+    async def apply(self, *records: RatedRecord, expects_conflicts: bool = False) -> Work:
         """Apply records in one transaction of a connection of their own."""
         async with await connect(self.url) as connection:
-            work = Work(connection, TOPIC, by_partition(records))
+            work = Work(
+                connection, TOPIC, by_partition(records), expects_conflicts=expects_conflicts
+            )
             await apply(work)
             return work
 

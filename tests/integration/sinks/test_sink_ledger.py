@@ -170,6 +170,33 @@ async def test_one_event_twice_in_a_transaction_is_charged_once(ledger: Ledger) 
     assert await ledger.value('SELECT count(*) FROM "CreditTransaction"') == 1
 
 
+async def test_conflicts_that_are_expected_are_found_before_anything_is_written(
+    ledger: Ledger,
+) -> None:
+    """By id, by key, and twice in the transaction: the same rows and counts, the rest charged."""
+    await ledger.apply(
+        record(0, batch(0, 1, [charged(0, event_id=event_id(1), idempotency_key="k1")]))
+    )
+    entries = [
+        charged(0, event_id=event_id(1)),
+        charged(1, event_id=event_id(2), idempotency_key="k1"),
+        charged(2, event_id=event_id(3)),
+        charged(3, event_id=event_id(3)),
+    ]
+    await ledger.apply(record(0, batch(0, 4, entries, partition=1)), expects_conflicts=True)
+
+    found = await ledger.rows('SELECT * FROM "DuplicateEvent" ORDER BY "offset"')
+    assert [(d["offset"], d["found_by"], d["of_partition"], d["of_offset"]) for d in found] == [
+        (0, "conflict", 0, 0),
+        (1, "conflict", 0, 0),
+        (3, "conflict", 1, 2),
+    ]
+    (row,) = await ledger.rows('SELECT * FROM "RatedBatch" WHERE partition = 1')
+    assert (row["charged"], row["conflicts"]) == (1, 3)
+    assert await ledger.value('SELECT count(*) FROM "UsageEvent"') == 2
+    assert await ledger.value('SELECT balance FROM "CreditWallet"') == 999_970
+
+
 async def test_a_conflicting_event_does_not_shadow_the_key_it_came_with(ledger: Ledger) -> None:
     """Of two events with one new key, the one that is a conflict by its id claims nothing."""
     await ledger.apply(record(0, batch(0, 1, [charged(0, event_id=event_id(1))])))

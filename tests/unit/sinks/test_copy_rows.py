@@ -60,12 +60,22 @@ def test_a_bug_is_no_refusal() -> None:
 
 
 def test_transaction_ids_are_uuids_that_rise_with_time() -> None:
-    """`txn-` and a UUID of version 7: no two alike, the index grows at its end."""
-    rows = burn_rows([burn_row(1), burn_row(2)], 0x0123456789AB, bytes(range(20)))
+    """`txn-` and a UUID of version 7: each above the last, the index grows at its end."""
+    rows = burn_rows([burn_row(1), burn_row(2)], 0x0123456789AB, bytes(range(9)))
     ids = [re.findall(rb"txn-[0-9a-f-]{36}", row)[0] for row in rows]
     assert ids == [
         b"txn-01234567-89ab-7000-a102-030405060708",
-        b"txn-01234567-89ab-70a0-ab0c-0d0e0f101112",
+        b"txn-01234567-89ab-7000-a102-030405060709",
     ]
-    (later,) = burn_rows([burn_row(3)], 0x0123456789AC, bytes(10))
+    (later,) = burn_rows([burn_row(3)], 0x0123456789AC, bytes(9))
     assert re.findall(rb"txn-[0-9a-f-]{36}", later)[0] > ids[1]
+
+
+def test_transaction_ids_never_outgrow_their_digits() -> None:
+    """The highest start has room to count on from."""
+    rows = burn_rows([burn_row(1), burn_row(2)], 0, b"\xff" * 9)
+    ids = [re.findall(rb"txn-[0-9a-f-]{36}", row)[0] for row in rows]
+    assert ids == [
+        b"txn-00000000-0000-7fff-afff-7fffffffffff",
+        b"txn-00000000-0000-7fff-afff-800000000000",
+    ]

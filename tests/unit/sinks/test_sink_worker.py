@@ -119,6 +119,51 @@ async def test_records_are_grouped_by_partition_in_their_order() -> None:
     assert list(records) == [0, 1]
 
 
+def put_unread(inbox: Inbox, partition: int) -> Run:
+    run = Run(partition)
+    inbox.put_unread(cast("Any", run))
+    return run
+
+
+async def test_no_more_is_read_than_is_soon_written() -> None:
+    """Two gatherings' worth lies ready: what came waits as it is until one is done."""
+    inbox = Inbox(events_max=2, wait_seconds=0)
+    first, second, unread = put(inbox, 0, 2), put(inbox, 0, 2), put_unread(inbox, 0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await inbox.next_unread()
+
+    gathering = await inbox.gather()
+    assert runs_of(gathering) == [first]
+    inbox.done(gathering, frozenset({0}))
+    async with asyncio.timeout(1):
+        run, _ = await inbox.next_unread()
+    assert cast("Any", run) is unread
+    assert second.outcome == ""
+
+
+async def test_a_partition_that_is_held_back_does_not_keep_others_from_being_read() -> None:
+    """However much of it lies ready."""
+    inbox = Inbox(events_max=1, wait_seconds=0)
+    put(inbox, 0, 9)
+    inbox.hold(0, 60)
+    unread = put_unread(inbox, 1)
+    async with asyncio.timeout(1):
+        run, _ = await inbox.next_unread()
+    assert cast("Any", run) is unread
+
+
+async def test_void_runs_are_put_away_unread() -> None:
+    """A rebalance does not wait for what nobody will read."""
+    inbox = Inbox(events_max=1, wait_seconds=0)
+    void, kept = put_unread(inbox, 0), put_unread(inbox, 1)
+    void.is_current = False
+    inbox.drop_void()
+    assert (void.outcome, kept.outcome) == ("released", "")
+    inbox.release_all()
+    assert kept.outcome == "released"
+
+
 async def test_void_runs_are_put_away() -> None:
     """A rebalance made them void: they are neither applied nor waited for."""
     inbox = Inbox(events_max=1, wait_seconds=0)
