@@ -21,7 +21,7 @@ JAVA_SOURCE = HERE / "kafka_streams" / "UsageRating.java"
 JARS_LOCK = HERE / "kafka_streams" / "jars.lock"
 PRICES_CSV = REPOSITORY / "sinks" / "sql" / "seed" / "provider_costs.csv"
 
-# Throughput counts here, not pauses: a fifth less CPU than the default collector.
+# Throughput counts here, not pauses. In single trials: 64 us of CPU an event, by default 75 to 88.
 JAVA_OPTIONS = ["-XX:+UseParallelGC"]
 
 
