@@ -47,12 +47,12 @@ def _draw(axes: Axes, name: str, bars: list[dict[str, Any]]) -> None:
     colours = [COLOURS.get(bar["contender"], "#adb5bd") for bar in bars]
     axes.barh(places, values, height=0.9, color=colours)
     for place, bar in zip(places, bars, strict=True):
-        axes.text(
-            bar["value"],
-            place,
-            f"  {bar['text']}",
+        axes.annotate(
+            bar["text"],
+            (bar["value"], place),
+            xytext=(6, 0),
+            textcoords="offset points",
             va="center",
-            ha="left",
             fontsize=8.5,
             color=INK,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
