@@ -286,12 +286,14 @@ def validate_singles(values: Sequence[bytes]) -> list[UsageEvent] | None:
     a hash of all of them, which none of them can hold, and the object must have these names and no
     other.
     """
-    if any(b'"events"' in value for value in values):
+    if values and b'"events"' in values[0]:  # so do the others, mostly
         return None
     stem = str(hash(b",".join(values)))
     names = [stem + ending for ending in _ENDINGS[: len(values)]]
     members = ['"' + name + '":' for name in names]
     text = b"{%b}" % b",".join(map(add, map(str.encode, members), values))
+    if b'"events"' in text:
+        return None
     try:
         _refuse_non_finite(text)
         found = _KEYED_EVENTS.validate_json(text)

@@ -241,9 +241,9 @@ def _rate_used(event: UsageEvent, model: str, book: PriceBook) -> Rated | Unpric
     at = datetime.fromisoformat(event["timestamp"])
     provider = event["provider"]
     numerator, denominator = 0, ATTODOLLARS_PER_USD
-    used: list[tuple[str, float]] = []
     price_ids: tuple[str, ...] = ()
-    for (cost_type, field, absent), price in book.tariff(event["event_type"], provider, model, at):
+    terms = book.tariff(event["event_type"], provider, model, at)
+    for (cost_type, field, absent), price in terms:
         amount: Any = event.get(field, absent)
         if amount <= 0:
             continue
@@ -263,23 +263,25 @@ def _rate_used(event: UsageEvent, model: str, book: PriceBook) -> Rated | Unpric
         else:
             numerator = numerator * own_denominator + own_numerator * denominator
             denominator *= own_denominator
-        used.append((cost_type, amount))
         price_ids += (price.id,)
-    if not used:
+    if not price_ids:
         return FREE
     table = book.burn_table(event["customer_id"], model, at)
     if table is None:
         return _rated(numerator, denominator, None, price_ids)
-    own_credits = _by_burn_table(table.rules[model], used)
+    own_credits = _by_burn_table(table.rules[model], event)
     if own_credits is None:
         return Unpriced(f"burn table {table.id} names {model} without a rate for this usage")
     return _rated(numerator, denominator, own_credits, (*price_ids, table.id))
 
 
-def _by_burn_table(rule: Rule, used: list[tuple[str, float]]) -> Fraction | None:
+def _by_burn_table(rule: Rule, event: UsageEvent) -> Fraction | None:
     rates = {"INPUT_TOKEN": rule.input_tokens, "OUTPUT_TOKEN": rule.output_tokens}
     total = Fraction(0)
-    for cost_type, amount in used:
+    for cost_type, field, absent in _BILLABLE[event["event_type"]]:
+        amount: Any = event.get(field, absent)
+        if amount <= 0:
+            continue
         own = rates.get(cost_type, rule.flat_rate)
         if own is None:
             return None

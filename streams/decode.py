@@ -50,11 +50,6 @@ class DecodedRecord(NamedTuple):
     events: Sequence[UsageEvent | Letter]
     replay_of: str | None = None
 
-    @property
-    def encoded_bytes_estimate(self) -> int:
-        """What its entries take in a rated batch, about."""
-        return len(self.value) * 3 // 2 + len(self.events) * ENTRY_OVERHEAD_BYTES
-
     def payload(self, index: int) -> bytes:
         """Return the original bytes of an event; slow, for events that become letters."""
         event = self.events[index]
@@ -190,12 +185,13 @@ def parts(
     part: list[DecodedRecord] = []
     events = size = 0
     for record in records:
-        estimate = record.encoded_bytes_estimate
-        if part and (events + len(record.events) > events_max or size + estimate > bytes_max):
+        count = len(record.events)
+        estimate = len(record.value) * 3 // 2 + count * ENTRY_OVERHEAD_BYTES
+        if part and (events + count > events_max or size + estimate > bytes_max):
             yield part
             part, events, size = [], 0, 0
         part.append(record)
-        events += len(record.events)
+        events += count
         size += estimate
     if part:
         yield part
