@@ -6,6 +6,7 @@ The rule is `schemas.rated.cover`, the one that the streams fold by, too.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 from schemas.dead_letter import Position
@@ -25,15 +26,30 @@ from sinks.copy_rows import RowRefusedError, epoch_field, usage_event_row
 ENTRIES_BETWEEN_RESTS = 100
 
 
+# customer, user, team
+Payer = tuple[str, str | None, str | None]
+
+
 class Charge(NamedTuple):
     """A charged event with its UsageEvent row, built before the transaction begins.
 
-    `refusal`: why Postgres cannot hold it; then there is no row.
+    `refusal`: why Postgres cannot hold it; then there is no row. What every transaction needs of an
+    event stands here, taken while it was at hand: thousands of events later the processor has
+    nothing of them left in its caches, and each walk over the entries waits for memory.
     """
 
     entry: ChargedEntry
     row: bytes
     refusal: str | None
+    payer: Payer
+    event_id: str
+    credits: int
+    replay_of: str | None
+
+    @property
+    def customer_id(self) -> str:
+        """Whose event it is."""
+        return self.payer[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +88,7 @@ def build_rows(record: RatedRecord) -> Iterator[None]:
     for number, entry in enumerate(record.batch.events, start=1):
         verdict = entry["verdict"]
         if verdict == "charged":
-            charged = cast("ChargedEntry", entry)
-            try:
-                charges.append(Charge(charged, usage_event_row(partition, charged), None))
-            except RowRefusedError as error:
-                charges.append(Charge(charged, b"", str(error)))
+            charges.append(_charge(partition, cast("ChargedEntry", entry)))
         elif verdict == "duplicate":
             record.duplicates.append(cast("DuplicateEntry", entry))
         elif verdict == "dead-letter":
@@ -87,6 +99,23 @@ def build_rows(record: RatedRecord) -> Iterator[None]:
             )
         if not number % ENTRIES_BETWEEN_RESTS:
             yield
+
+
+def _charge(partition: int, entry: ChargedEntry) -> Charge:
+    event = entry["event"]
+    row, refusal = b"", None
+    try:
+        row = usage_event_row(partition, entry)
+    except RowRefusedError as error:
+        refusal = str(error)
+    payer = _payer(event["customer_id"], event.get("user_id"), event.get("team_id"))
+    replay_of = entry.get("replay_of")
+    return Charge(entry, row, refusal, payer, event["event_id"], entry["credits"], replay_of)
+
+
+@lru_cache(maxsize=16_384)  # one object for all events of a payer
+def _payer(customer_id: str, user_id: str | None, team_id: str | None) -> Payer:
+    return customer_id, user_id, team_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from psycopg.errors import SerializationFailure, UniqueViolation
 from schemas.dead_letter import Position, Reason
 from schemas.events import UsageEvent
 from sinks import copy_rows
-from sinks.batch import Applied, Charge, Clipped, RatedRecord, Reached, clip
+from sinks.batch import Applied, Charge, Clipped, Payer, RatedRecord, Reached, clip
 from sinks.copy_rows import (
     BURN_RANDOMNESS_BYTES,
     bigint_array,
@@ -145,7 +145,7 @@ async def check_customers(work: Work) -> None:
     if not work.charges:
         return
     fit = [charge for charge, _ in work.charges if charge.refusal is None]
-    customers = {charge.entry["event"]["customer_id"] for charge in fit}
+    customers = {charge.customer_id for charge in fit}
     rows = await work.fetch("find_customers", {"customers": text_array(customers)})
     known = {row[0] for row in rows}
     if known == customers and len(fit) == len(work.charges):
@@ -155,7 +155,7 @@ async def check_customers(work: Work) -> None:
         charge = pair[0]
         if charge.refusal is not None:
             _refuse(work, pair, Reason.REFUSED_BY_DATABASE, charge.refusal)
-        elif charge.entry["event"]["customer_id"] not in known:
+        elif charge.customer_id not in known:
             _refuse(work, pair, Reason.UNKNOWN_CUSTOMER, "no such customer, or it has left")
         else:
             kept.append(pair)
@@ -180,7 +180,7 @@ def _usage_rows(pairs: Sequence[Pair]) -> Iterator[bytes]:
 
 
 def _customer(pair: Pair) -> str:
-    return pair[0].entry["event"]["customer_id"]
+    return pair[0].payer[0]
 
 
 async def _copy_charges(work: Work, pairs: list[Pair]) -> list[Pair]:
@@ -274,20 +274,14 @@ async def _find_charged(
 
 async def lock_wallets(work: Work) -> None:
     """Find, or make, the wallet of each event that costs something, and lock them in id order."""
-    work.debited = [pair for pair in work.charges if pair[0].entry["credits"] > 0]
+    work.debited = [pair for pair in work.charges if pair[0].credits > 0]
     if not work.debited:
         return
     wallets = await _choose_wallets(work)
-    events = [charge.entry["event"] for charge, _ in work.debited]
-    work.debits = list(
-        zip(
-            wallets,
-            [event["customer_id"] for event in events],
-            [event["event_id"] for event in events],
-            [charge.entry["credits"] for charge, _ in work.debited],
-            strict=True,
-        )
-    )
+    work.debits = [
+        (wallet, charge.payer[0], charge.event_id, charge.credits)
+        for wallet, (charge, _) in zip(wallets, work.debited, strict=True)
+    ]
     ids = sorted(set(wallets))
     rows = await work.fetch("lock_wallets", {"wallets": text_array(ids)})
     if len(rows) < len(ids):
@@ -297,10 +291,7 @@ async def lock_wallets(work: Work) -> None:
 
 async def _choose_wallets(work: Work) -> list[str]:
     """Return the wallet id of each debited event; customers without any get one."""
-    payers = [
-        (event["customer_id"], event.get("user_id"), event.get("team_id"))
-        for event in (charge.entry["event"] for charge, _ in work.debited)
-    ]
+    payers = [charge.payer for charge, _ in work.debited]
     distinct = set(payers)
     wanted = {
         "customers": text_array({customer for customer, _, _ in distinct}),
@@ -312,7 +303,7 @@ async def _choose_wallets(work: Work) -> list[str]:
     while True:
         rows = await work.fetch("find_wallets", wanted)
         by_scope = wallets_by_scope(Wallet(*row) for row in rows)
-        chosen: dict[tuple[str, str | None, str | None], str] = {}
+        chosen: dict[Payer, str] = {}
         without = set()
         for payer in distinct:
             wallet = choose_wallet(by_scope, *payer)
@@ -424,9 +415,9 @@ async def copy_letters(work: Work) -> None:
 async def _close_letters(work: Work) -> None:
     """Close letters of the events that were charged; anybody may name any letter."""
     replays = [
-        (charge.entry["event"], charge.entry["replay_of"])
+        (charge.entry["event"], charge.replay_of)
         for charge, _ in work.charges
-        if "replay_of" in charge.entry
+        if charge.replay_of is not None
     ]
     replays += [(one.event, one.replay_of) for one in work.repeats if one.replay_of is not None]
     closed = [
