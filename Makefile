@@ -80,8 +80,8 @@ test-integration: setup ## one process at a time against real servers
 
 .PHONY: test-crash
 test-crash: setup ## every fault at every step, and 100,000 histories: most of an hour
-	EXPLORER_HISTORIES=100000 $(PYTEST) tests/property/chain
-	$(PYTEST) -m "crash or whole" $(ARGS)
+	EXPLORER_HISTORIES=100000 $(PYTEST) -o faulthandler_timeout=0 tests/property/chain
+	$(PYTEST) -o faulthandler_timeout=0 -m "crash or whole" $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: setup ## the whole system, the guide step by step
