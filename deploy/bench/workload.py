@@ -10,6 +10,7 @@ import csv
 import io
 import itertools
 import random
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -151,8 +152,11 @@ class Making:
             self.outcome.duplicates += 1
             event = self._last[customer]
             if chance < self._workload.duplicates_share / 2:
-                # Under the same key with another id: a retry by a client that makes ids anew.
-                event = self._new_event(customer, event.idempotency_key)
+                # Under the same key with another id: a retry by a client that makes ids anew. The
+                # usage is the same, so it costs the same whichever of the two comes first.
+                event_id = str(uuid.UUID(int=self._random.getrandbits(128)))
+                text = event.text.replace(event.event_id, event_id)
+                event = event._replace(text=text, event_id=event_id)
             return event, False
         event = self._new_event(customer, f"{self._random.getrandbits(96):024x}")
         self._last[customer] = event
