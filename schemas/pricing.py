@@ -167,10 +167,6 @@ class PriceBook:
         ):
             self._burn_tables.setdefault(table.customer_id, []).append(table)
 
-    def price(self, provider: str, model: str, cost_type: str, at: datetime) -> Price | None:
-        """Return the price in force at a moment, or None."""
-        return self._prices.get((provider, model, cost_type), _NEVER).at(at)
-
     def tariff(self, event_type: str, provider: str, model: str, at: datetime) -> "_Terms":
         """Return, for each billable part of an event type, what it costs at a moment."""
         key = (event_type, provider, model)

@@ -105,7 +105,8 @@ def test_the_price_in_force_is_the_latest_begun(
         if price.valid_from <= at and (price.valid_until is None or at < price.valid_until)
     ]
     expected = max(in_force, key=lambda p: (p.valid_from, p.created_at, p.id), default=None)
-    assert PriceBook(1, prices).price("OPENAI", "m", "IMAGE", at) == expected
+    ((part, found),) = PriceBook(1, prices).tariff("IMAGE_GENERATION", "OPENAI", "m", at)
+    assert (part.cost_type, found) == ("IMAGE", expected)
 
 
 @given(
