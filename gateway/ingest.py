@@ -21,7 +21,7 @@ from schemas.events import (
     validate_batch,
     validate_leniently,
 )
-from schemas.identity import advisory_identity
+from schemas.identity import identities_each
 from schemas.timestamps import TimestampPolicy
 
 # Below the broker's limit on a message, with room for the key, the headers and the batch's head.
@@ -238,11 +238,11 @@ def to_records(events: Sequence[UsageEvent], bytes_max: int = RECORD_BYTES_MAX) 
 
 
 def advice_identities(events: Sequence[UsageEvent]) -> list[bytes]:
-    """Return the 16 bytes by which each event is remembered for advice."""
-    return [
-        advisory_identity(event["customer_id"], event["event_id"], event.get("idempotency_key"))
-        for event in events
-    ]
+    """Return the 16 bytes by which each event is remembered for advice: its key's, else its id's.
+
+    A new key with a known id is accepted at the door; the streams decide.
+    """
+    return [own[-1] for own in identities_each(events)]
 
 
 def count_duplicates(identities: Sequence[bytes], remembered: Sequence[bool]) -> int:

@@ -6,11 +6,9 @@ Field rules: docs/produce.md, table "Fields of an event".
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from operator import add
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 import orjson
@@ -74,7 +72,8 @@ def _timestamp(text: str) -> str:
     return text
 
 
-def _bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:
+def bounded_metadata(value: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata that can be kept. Raises ValueError."""
     try:
         encoded = orjson.dumps(value)
     except TypeError:
@@ -136,7 +135,7 @@ class UsageEvent(TypedDict):
     resolution: NotRequired[Text]
     unit_type: NotRequired[Text]
     quantity: NotRequired[Amount]
-    metadata: NotRequired[Annotated[dict[str, Any], AfterValidator(_bounded_metadata)]]
+    metadata: NotRequired[Annotated[dict[str, Any], AfterValidator(bounded_metadata)]]
     idempotency_key: NotRequired[Text]
     provider_response: NotRequired[dict[str, Any]]
 
@@ -182,7 +181,6 @@ class TooManyEventsError(InvalidBatchError):
 
 _BATCH = TypeAdapter(EventBatch)
 _EVENT = TypeAdapter(UsageEvent)
-_KEYED_EVENTS = TypeAdapter(dict[str, UsageEvent])
 _READABLE = ("customer_id", "event_id", "idempotency_key", "provider", "model")
 
 
@@ -272,34 +270,6 @@ def validate_each(value: bytes) -> list[UsageEvent | InvalidEvent]:
         raise
     except InvalidBatchError:
         return _validate_one_by_one(value)
-
-
-SINGLES_MAX = 50
-_ENDINGS = [f"-{number}" for number in range(SINGLES_MAX)]
-
-
-def validate_singles(values: Sequence[bytes]) -> list[UsageEvent] | None:
-    """Return the event of each record, when each is one valid event object; else None.
-
-    At most SINGLES_MAX records. All are read in one go, as the members of one object: half the cost
-    of one by one. No record can pass for more or less than its own member: the members' names hold
-    a hash of all of them, which none of them can hold, and the object must have these names and no
-    other.
-    """
-    if values and b'"events"' in values[0]:  # so do the others, mostly
-        return None
-    stem = str(hash(b",".join(values)))
-    names = [stem + ending for ending in _ENDINGS[: len(values)]]
-    members = ['"' + name + '":' for name in names]
-    text = b"{%b}" % b",".join(map(add, map(str.encode, members), values))
-    if b'"events"' in text:
-        return None
-    try:
-        _refuse_non_finite(text)
-        found = _KEYED_EVENTS.validate_json(text)
-    except (NotJsonError, ValidationError):
-        return None
-    return [settle(event) for event in found.values()] if list(found) == names else None
 
 
 def _validate_one_by_one(value: bytes) -> list[UsageEvent | InvalidEvent]:

@@ -21,7 +21,7 @@ from schemas.events import UsageEvent
 CREDITS_PER_USD = 1_000
 COST_PLACES = 18
 ATTODOLLARS_PER_USD = 1_000_000_000_000_000_000  # 10 ** COST_PLACES
-_ATTODOLLARS_PER_MILLIONTH = 1_000_000_000_000
+_ATTODOLLARS_PER_CREDIT = ATTODOLLARS_PER_USD // CREDITS_PER_USD
 CUSTOM_UNITS_PER_USD = 100  # a custom unit costs a cent, that is, ten credits
 # More than anybody's bill; the sum over a rated batch must fit in 64 bits.
 CREDITS_MAX = 10**15
@@ -114,7 +114,25 @@ class _Billable(NamedTuple):
     absent: int
 
 
-_Terms = list[tuple[_Billable, Price | None]]
+class _Terms(NamedTuple):
+    """What each part of an event costs at a moment.
+
+    `tokens`: attodollars of one input and one output token, and the ids of their prices, where both
+    are whole: then an event is two multiplications, and nearly all events are that.
+    """
+
+    parts: list[tuple[_Billable, Price | None]]
+    tokens: tuple[int, int, tuple[str, ...]] | None = None
+
+
+def _terms(parts: list[tuple[_Billable, Price | None]]) -> _Terms:
+    used = [price for (_, field, _), price in parts if price and field.endswith("_tokens")]
+    if len(used) != len(_BILLABLE["TOKEN_USAGE"]):
+        return _Terms(parts)
+    (price_in, unit), (price_out, other_unit) = (price.ratio for price in used)
+    if not unit == other_unit == ATTODOLLARS_PER_USD:
+        return _Terms(parts)
+    return _Terms(parts, (price_in, price_out, tuple(price.id for price in used)))
 
 
 class _Tariff(NamedTuple):
@@ -181,9 +199,15 @@ class PriceBook:
             for part in _BILLABLE[event_type]
         ]
         starts = sorted({start for _, schedule in parts for start in schedule.starts})
-        before: _Terms = [(part, None) for part, _ in parts]
-        since = [[(part, schedule.at(start)) for part, schedule in parts] for start in starts]
+        before = _Terms([(part, None) for part, _ in parts])
+        since = [
+            _terms([(part, schedule.at(start)) for part, schedule in parts]) for start in starts
+        ]
         return _Tariff(starts, [before, *since])
+
+    def has_burn_tables(self, customer_id: str) -> bool:
+        """Tell whether the customer has rates of its own."""
+        return customer_id in self._burn_tables
 
     def burn_table(self, customer_id: str, model: str, at: datetime) -> BurnTable | None:
         """Return the customer's table in force at a moment if it names the model, else None."""
@@ -211,12 +235,23 @@ def rate(event: UsageEvent, book: PriceBook) -> Rated | Unpriced:
     Free by rule: API_CALL and FEATURE_ACCESS; CUSTOM without `unit_type` and `quantity`; usage that
     names no provider or no model; counts of 0.
     """
-    if event["event_type"] == "CUSTOM":
+    event_type, model, provider = event["event_type"], event.get("model"), event.get("provider")
+    if event_type == "CUSTOM":
         return _rate_custom(event)
-    model = event.get("model")
-    if event["event_type"] not in _BILLABLE or not model or "provider" not in event:
+    if event_type not in _BILLABLE or not model or provider is None:
         return FREE
-    return _rate_used(event, model, book)
+    at = datetime.fromisoformat(event["timestamp"])
+    terms = book.tariff(event_type, provider, model, at)
+    if terms.tokens is not None and not book.has_burn_tables(event["customer_id"]):
+        price_in, price_out, price_ids = terms.tokens
+        tokens_in: Any = event.get("input_tokens")
+        tokens_out: Any = event.get("output_tokens")
+        if tokens_in and tokens_out:
+            attodollars = tokens_in * price_in + tokens_out * price_out
+            whole_credits = -(-attodollars // _ATTODOLLARS_PER_CREDIT)
+            if whole_credits <= CREDITS_MAX:
+                return Rated(whole_credits, attodollars, price_ids)
+    return _rate_used(event, at, terms, book)
 
 
 def exact_ratio(number: float) -> tuple[int, int]:
@@ -233,13 +268,11 @@ def _rate_custom(event: UsageEvent) -> Rated | Unpriced:
     return _rated(numerator, denominator * CUSTOM_UNITS_PER_USD, None, ())
 
 
-def _rate_used(event: UsageEvent, model: str, book: PriceBook) -> Rated | Unpriced:
-    at = datetime.fromisoformat(event["timestamp"])
-    provider = event["provider"]
+def _rate_used(event: UsageEvent, at: datetime, terms: _Terms, book: PriceBook) -> Rated | Unpriced:
+    provider, model = event["provider"], event["model"]
     numerator, denominator = 0, ATTODOLLARS_PER_USD
     price_ids: tuple[str, ...] = ()
-    terms = book.tariff(event["event_type"], provider, model, at)
-    for (cost_type, field, absent), price in terms:
+    for (cost_type, field, absent), price in terms.parts:
         amount: Any = event.get(field, absent)
         if amount <= 0:
             continue
@@ -312,9 +345,8 @@ def _attodollars(numerator: int, denominator: int) -> int:
 
 def cost_text(attodollars: int) -> str:
     """Return a cost as USD: at least 6 decimals, at most 18, no trailing zeros beyond the sixth."""
-    millionths, rest = divmod(attodollars, _ATTODOLLARS_PER_MILLIONTH)
-    shown = f"{millionths // 1_000_000}.{millionths % 1_000_000:06d}"
-    return shown if rest == 0 else shown + f"{rest:012d}".rstrip("0")
+    digits = f"{attodollars:019d}"
+    return f"{digits[:-COST_PLACES]}.{digits[-COST_PLACES:-12]}{digits[-12:].rstrip('0')}"
 
 
 def attodollars_from_text(text: str) -> int:

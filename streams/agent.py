@@ -23,7 +23,6 @@ one batch in flight. Any exception ends the process uncommitted: what was rated,
 
 import asyncio
 import time
-from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -366,7 +365,7 @@ def _fold_of(part: Part) -> Fold:
         part.first_offset,
         part.next_offset,
         part.broker_times,
-        array("q", part.verdicts.positions),
+        part.verdicts.positions,
         b"".join(part.verdicts.identities),
     )
 

@@ -10,7 +10,6 @@ import orjson
 
 from schemas.dead_letter import REPLAY_OF_HEADER, Position, Reason
 from schemas.events import (
-    SINGLES_MAX,
     FieldError,
     InvalidBatchError,
     InvalidEvent,
@@ -20,11 +19,12 @@ from schemas.events import (
     check_timestamp,
     event_slices,
     validate_each,
-    validate_singles,
 )
+from schemas.plain_events import read_plain
 from schemas.timestamps import TimestampPolicy, time_bounds
 
 MESSAGE_LENGTH_MAX = 2_000
+PLAIN_BYTES = 16 << 10
 # What an entry adds to the bytes of its event, at most about: its names, price ids, its share of
 # the headers. A batch is closed by this estimate, before anything is encoded.
 ENTRY_OVERHEAD_BYTES = 400
@@ -73,35 +73,51 @@ def _slices(value: bytes) -> Sequence[bytes]:
 def decode_records(records: Sequence[Any], policy: TimestampPolicy) -> list[DecodedRecord]:
     """Read records (aiokafka's) of which none is quarantined."""
     decoded: list[DecodedRecord] = []
-    # One bad event among them has so many records read one by one.
-    for start in range(0, len(records), SINGLES_MAX):
-        chunk = records[start : start + SINGLES_MAX]
-        singles = validate_singles([record.value or b"" for record in chunk])
-        if singles is None:
-            decoded += [decode_record(record, record.timestamp, policy) for record in chunk]
-        else:
-            decoded += _decode_singles(chunk, singles, policy)
+    # One unusual event among them has so many records read one by one.
+    for chunk in _chunks(records):
+        found = _decode_plain(chunk, policy)
+        if found is None:
+            found = [
+                one
+                for record in chunk
+                for one in _decode_plain([record], policy)
+                or [decode_record(record, record.timestamp, policy)]
+            ]
+        decoded += found
     return decoded
 
 
-def _decode_singles(
-    records: Sequence[Any], events: Sequence[UsageEvent], policy: TimestampPolicy
-) -> Iterator[DecodedRecord]:
-    broker_ms = records[0].timestamp
-    earliest, too_late = time_bounds(broker_ms, policy)
-    for record, event in zip(records, events, strict=True):
-        if record.timestamp != broker_ms:
-            broker_ms = record.timestamp
-            earliest, too_late = time_bounds(broker_ms, policy)
-        is_timely = earliest <= datetime.fromisoformat(event["timestamp"]) < too_late
-        yield DecodedRecord(
+def _chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    first = size = 0
+    for at, record in enumerate(records):
+        if size > PLAIN_BYTES:
+            yield records[first:at]
+            first, size = at, 0
+        size += len(record.value or b"")
+    yield records[first:]
+
+
+def _decode_plain(records: Sequence[Any], policy: TimestampPolicy) -> list[DecodedRecord] | None:
+    plain = read_plain([record.value or b"" for record in records])
+    if plain is None:
+        return None
+    broker_times = [record.timestamp for record in records]
+    # Bounds move with the broker's time: what is within the narrowest is within its own.
+    earliest, _ = time_bounds(max(broker_times), policy)
+    _, too_late = time_bounds(min(broker_times), policy)
+    if min(plain.moments) < earliest or max(plain.moments) >= too_late:
+        return None
+    return [
+        DecodedRecord(
             record.offset,
             broker_ms,
             record.key,
             record.value,
-            (event if is_timely else _letter(event, broker_ms, policy),),
-            _replay_of(record.headers) if record.headers else None,
+            events,
+            _replay_of(headers) if (headers := record.headers) else None,
         )
+        for record, broker_ms, events in zip(records, broker_times, plain.records, strict=True)
+    ]
 
 
 def decode_record(

@@ -1,13 +1,13 @@
 """Which events of a part of a run were charged before, as far as `seen` knows."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, chain
 
-from schemas.identity import identities
+from schemas.identity import identities_each
 from streams.decode import DecodedRecord, Letter
-from streams.identity_map import NOT_FOUND
-from streams.seen import SeenPartition
+from streams.seen import SeenPartition, found_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +24,34 @@ class Judged:
 
 def judge(records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
     """Return, per event, its identities and the charged event that it repeats, if any."""
-    own: list[tuple[bytes, ...]] = []
-    packed: list[bytes] = []
-    broker_times: list[int] = []
-    for record in records:
-        for event in record.events:
-            if record.replay_of is not None or isinstance(event, Letter):
-                own.append(())
-                continue
-            of_event = identities(
-                event["customer_id"], event["event_id"], event.get("idempotency_key")
-            )
-            own.append(of_event)
-            packed += of_event
-            broker_times += [record.broker_ms] * len(of_event)
-    found = seen.find_each(b"".join(packed), broker_times)
-    if found.count(NOT_FOUND) == len(found):  # the usual part
-        return Judged(own, [None] * len(own))
-    positions = iter(found)
-    return Judged(own, [first_of(positions, len(of_event)) for of_event in own])
+    judged = [
+        event
+        for record in records
+        if record.replay_of is None
+        for event in record.events
+        if not isinstance(event, Letter)
+    ]
+    own = identities_each(judged)
+    if len(judged) < sum(len(record.events) for record in records):
+        following = iter(own)
+        own = [
+            () if record.replay_of is not None or isinstance(event, Letter) else next(following)
+            for record in records
+            for event in record.events
+        ]
+    of_positions: list[int | None] = [None] * len(own)
+    found = seen.find(b"".join(chain.from_iterable(own)))
+    numbers = found_at(found)
+    if numbers:
+        broker_times = [record.broker_ms for record in records for _ in record.events]
+        ends = list(accumulate(map(len, own)))
+        for number in numbers:
+            event = bisect_right(ends, number)
+            if seen.is_in_window(found[number], broker_times[event]):
+                of_positions[event] = earlier(of_positions[event], found[number])
+    return Judged(own, of_positions)
 
 
-def first_of(positions: Iterator[int], count: int) -> int | None:
-    """Return the first of the next few positions, of an event's identities; None: no charge."""
-    first = None
-    for position in islice(positions, count):
-        if position != NOT_FOUND and (first is None or position < first):
-            first = position
-    return first
+def earlier(position: int | None, other: int) -> int:
+    """Return the first of the positions at which an event's identities were charged."""
+    return other if position is None else min(position, other)

@@ -5,12 +5,12 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from schemas.dead_letter import Reason
 from schemas.events import UsageEvent
-from schemas.pricing import PriceBook, Rated, Unpriced, cost_text, rate
+from schemas.pricing import PriceBook, Unpriced, cost_text, rate
 from schemas.rated import (
-    INDEX_BITS,
     ChargedEntry,
     DeadLetterEntry,
     DuplicateEntry,
@@ -52,21 +52,20 @@ def settle(
 ) -> Verdicts:
     """Return the verdicts of a part. An event twice in it: the second is a duplicate."""
     verdicts = Verdicts()
+    entries, charges = verdicts.entries, verdicts.charges
+    repeated = _repeated(judged.identities)
+    charged: dict[bytes, tuple[int, int]] = {}  # of `repeated`: packed position, broker's time
     judgements = zip(judged.identities, judged.of_positions, strict=True)
-    charged: dict[bytes, int] = {}  # identity -> packed position, of what this part charges
-    broker_times: dict[int, int] = {}  # by offset
     for record in records:
-        offset, broker_ms = record.offset, record.broker_ms
-        broker_times[offset] = broker_ms
+        offset = record.offset
         for index, event in enumerate(record.events):
             identities, of_position = next(judgements)
             if isinstance(event, Letter):
                 _add_letter(verdicts, record, index, event)
                 continue
-            if of_position is None and not charged.keys().isdisjoint(identities):
-                of_position = _charged_before(
-                    identities, charged, broker_times, broker_ms, window_ms
-                )
+            is_repeated = not repeated.isdisjoint(identities)
+            if is_repeated and of_position is None:
+                of_position = _charged_before(identities, charged, record.broker_ms, window_ms)
             if of_position is not None:
                 _add_duplicate(verdicts, offset, index, event, of_position)
                 continue
@@ -75,50 +74,43 @@ def settle(
                 letter = Letter(Reason.UNPRICED, cost.message, readable_of(event))
                 _add_letter(verdicts, record, index, letter)
                 continue
-            _add_charged(verdicts, record, index, event, cost)
+            whole_credits, cost_attodollars, price_ids = cost
+            entry: ChargedEntry = {
+                "offset": offset,
+                "index": index,
+                "verdict": "charged",
+                "event": event,
+                "credits": whole_credits,
+                "cost_usd": cost_text(cost_attodollars),
+                "price_ids": price_ids,
+            }
+            if record.replay_of is not None:
+                entry["replay_of"] = record.replay_of
+            entries.append(entry)
+            charges.append((event["customer_id"], offset, whole_credits, cost_attodollars))
             position = pack_position(offset, index)
-            for identity in identities:
-                charged[identity] = position
+            if is_repeated:
+                charged |= dict.fromkeys(identities, (position, record.broker_ms))
             verdicts.positions.extend([position] * len(identities))
             verdicts.identities += identities
     return verdicts
 
 
+def _repeated(identities: Sequence[tuple[bytes, ...]]) -> set[bytes]:
+    """Return the identities that stand there more than once: few, and only these can meet."""
+    counts = Counter(chain.from_iterable(identities))
+    return {one for one, count in counts.items() if count > 1}
+
+
 def _charged_before(
     identities: Sequence[bytes],
-    charged: Mapping[bytes, int],
-    broker_times: Mapping[int, int],
+    charged: Mapping[bytes, tuple[int, int]],
     broker_ms: int,
     window_ms: int,
 ) -> int | None:
     # The same test as against `seen`: a verdict must not depend on where runs are cut.
-    found = [
-        position
-        for identity in identities
-        if (position := charged.get(identity)) is not None
-        and abs(broker_ms - broker_times[position >> INDEX_BITS]) <= window_ms
-    ]
-    return min(found, default=None)
-
-
-def _add_charged(
-    verdicts: Verdicts, record: DecodedRecord, index: int, event: UsageEvent, cost: Rated
-) -> None:
-    entry: ChargedEntry = {
-        "offset": record.offset,
-        "index": index,
-        "verdict": "charged",
-        "event": event,
-        "credits": cost.credits,
-        "cost_usd": cost_text(cost.cost_attodollars),
-        "price_ids": cost.price_ids,
-    }
-    if record.replay_of is not None:
-        entry["replay_of"] = record.replay_of
-    verdicts.entries.append(entry)
-    verdicts.charges.append(
-        (event["customer_id"], record.offset, cost.credits, cost.cost_attodollars)
-    )
+    found = [charged[identity] for identity in identities if identity in charged]
+    return min((at for at, ms in found if abs(broker_ms - ms) <= window_ms), default=None)
 
 
 def _add_duplicate(

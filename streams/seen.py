@@ -100,6 +100,13 @@ class _Generation:
     first_position: int
 
 
+def found_at(positions: Sequence[int]) -> list[int]:
+    """Return the numbers of those that were found."""
+    if positions.count(NOT_FOUND) == len(positions):  # the usual answer
+        return []
+    return [number for number, position in enumerate(positions) if position != NOT_FOUND]
+
+
 class SeenPartition:
     """What was charged in one partition within the window, and where the fold stands."""
 
@@ -134,15 +141,20 @@ class SeenPartition:
         `identities` holds 16 bytes each; `broker_times` the epoch milliseconds that the window of
         each is around.
         """
-        found = self._positions.find(identities)
-        if found.count(NOT_FOUND) == len(found):
-            return found
-        for number, position in enumerate(found):
-            if position != NOT_FOUND:
-                charged_ms = self.clock.at(position >> INDEX_BITS)
-                if charged_ms is None or abs(broker_times[number] - charged_ms) > self._window_ms:
-                    found[number] = NOT_FOUND
+        found = self.find(identities)
+        for number in found_at(found):
+            if not self.is_in_window(found[number], broker_times[number]):
+                found[number] = NOT_FOUND
         return found
+
+    def find(self, identities: bytes) -> list[int]:
+        """Return the packed position of each identity, 16 bytes each, however long ago, else -1."""
+        return self._positions.find(identities)
+
+    def is_in_window(self, position: int, broker_ms: int) -> bool:
+        """Tell whether what was charged at a packed position counts for a record of `broker_ms`."""
+        charged_ms = self.clock.at(position >> INDEX_BITS)
+        return charged_ms is not None and abs(broker_ms - charged_ms) <= self._window_ms
 
     def index(self, entries_max: int) -> bool:
         """Do a part of what the next look-up would have to; tell whether any of it is left."""

@@ -4,10 +4,11 @@ A period is the UTC hour or day in which Kafka took the record (its broker time)
 own: so a period that is over does not change any more, and can be given up in time.
 """
 
-import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from schemas.pricing import attodollars_from_text, cost_text
@@ -30,6 +31,7 @@ _LENGTH_MS: dict[PeriodKind, int] = {"hour": HOUR_MS, "day": DAY_MS}
 _KEPT_MS: dict[PeriodKind, int] = {"hour": HOURS_KEPT_MS, "day": DAYS_KEPT_MS}
 
 
+@lru_cache(maxsize=64)
 def period_text(start_ms: int) -> str:
     """Return the start of a period as ISO 8601 with Z."""
     return datetime.fromtimestamp(start_ms / 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -51,22 +53,30 @@ def charges_of(entries: Iterable[Entry]) -> Iterator[Charge]:
 def count(charges: Iterable[Charge], broker_times: Sequence[tuple[int, int]]) -> list[Total]:
     """Return totals per (customer, hour) of charges by offset, given run-length broker times."""
     sums: dict[tuple[str, int], list[int]] = {}
-    times = [*broker_times, (sys.maxsize, 0)]
-    at, next_change, hour = -1, -1, 0
-    for customer, offset, whole_credits, cost_attodollars in charges:
-        while next_change <= offset:
-            at += 1
-            next_change, hour = times[at + 1][0], times[at][1] // HOUR_MS * HOUR_MS
-        total = sums.get((customer, hour))
-        if total is None:
-            total = sums[customer, hour] = [0, 0, 0]
-        total[0] += whole_credits
-        total[1] += cost_attodollars
-        total[2] += 1
+    for hour, some in _by_hour(charges, broker_times):
+        for customer, _, whole_credits, cost_attodollars in some:
+            total = sums.get((customer, hour))
+            if total is None:
+                total = sums[customer, hour] = [0, 0, 0]
+            total[0] += whole_credits
+            total[1] += cost_attodollars
+            total[2] += 1
     return [
         (customer, period_text(hour), whole, cost_text(cost), events)
         for (customer, hour), (whole, cost, events) in sums.items()
     ]
+
+
+def _by_hour(
+    charges: Iterable[Charge], broker_times: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, Iterable[Charge]]]:
+    hours = [ms // HOUR_MS * HOUR_MS for _, ms in broker_times]
+    if len(set(hours)) == 1:  # nearly always
+        yield hours[0], charges
+        return
+    firsts = [first for first, _ in broker_times]
+    for charge in charges:
+        yield hours[bisect_right(firsts, charge[1]) - 1], (charge,)
 
 
 @dataclass(slots=True)

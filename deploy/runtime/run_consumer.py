@@ -43,8 +43,8 @@ class RunsConfig:
     client: Mapping[str, Any]  # arguments that every aiokafka client takes
     folder: Path  # for Faust's own files
     run_records_max: int = 1_000
-    run_bytes_max: int = 256 << 10
-    buffered_bytes_max: int = 2 << 20  # handed over and not yet done, per partition
+    run_bytes_max: int = 1 << 20
+    buffered_bytes_max: int = 4 << 20  # handed over and not yet done, per partition
     fetch_bytes_max: int = 1 << 20  # per partition; a larger record comes all the same
     fetch_records_max: int = 5_000  # handed over at once: small ones come well compressed
     fetch_wait_milliseconds: int = 100
@@ -148,8 +148,8 @@ class Run:
 def record_bytes(record: Record) -> int:
     """Return what a record takes in memory, about: also one without a value is not for nothing."""
     size = RECORD_OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
-    for name, value in record.headers:
-        size += len(name) + len(value or b"")
+    if record.headers:
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
     return size
 
 

@@ -16,7 +16,8 @@ from schemas.identity import identities
 from schemas.rated import Cover, Fold, pack_position
 from sinks.batch import Applied, Clipped, RatedRecord, Reached, clip
 from streams.decode import DecodedRecord, Letter
-from streams.dedupe import Judged, first_of, judge
+from streams.dedupe import Judged, judge
+from streams.identity_map import NOT_FOUND
 from streams.price import Verdicts
 from streams.seen import SeenPartition
 from tests.property.chain.workers import Rules
@@ -249,7 +250,7 @@ def _judge_by(
                     by_key = identities(customer_id, "", key)[1]
                     own += (by_key,) if kinds_differ else identities(customer_id, key)
                 positions = seen.find_each(b"".join(own), [record.broker_ms] * len(own))
-                of_position = first_of(iter(positions), len(own))
+                of_position = min((at for at in positions if at != NOT_FOUND), default=None)
             judged.identities.append(own)
             judged.of_positions.append(of_position)
     return judged

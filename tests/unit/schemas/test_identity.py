@@ -1,6 +1,6 @@
 """Identities: scoped to the customer, unambiguous, the same for both doors."""
 
-from schemas.identity import IDENTITY_BYTES, advisory_identity, identities
+from schemas.identity import IDENTITY_BYTES, identities
 
 ID = "550e8400-e29b-41d4-a716-446655440001"
 
@@ -33,12 +33,6 @@ def test_boundary_between_customer_and_key_counts() -> None:
 def test_key_that_equals_an_event_id_is_another_identity() -> None:
     """A key never suppresses the event whose id it happens to spell."""
     assert identities("cust", ID, ID)[0] != identities("cust", ID, ID)[1]
-
-
-def test_advice_goes_by_the_key_where_there_is_one() -> None:
-    """A new key with a known id is accepted at the door; the streams decide."""
-    assert advisory_identity("cust", ID, "k") == identities("cust", ID, "k")[1]
-    assert advisory_identity("cust", ID, None) == identities("cust", ID)[0]
 
 
 def test_identities_are_for_ever() -> None:
