@@ -16,6 +16,8 @@ from functools import cached_property
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from schemas.events import UsageEvent
 
 CREDITS_PER_USD = 1_000
@@ -76,7 +78,7 @@ class BurnTable:
     created_at: datetime
 
 
-class Rated(NamedTuple):
+class Rated(Struct, frozen=True, gc=False):
     """What an event costs: whole credits, attodollars, and the ids of the prices that said so."""
 
     credits: int

@@ -1,6 +1,7 @@
 """The time that an event names: its form, and how far it may lie from the time it came in."""
 
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,6 +51,15 @@ def time_bounds(now_ms: int, policy: TimestampPolicy) -> tuple[datetime, datetim
     Judged against `now_ms` (epoch milliseconds); both times count in whole seconds.
     """
     return _time_bounds(now_ms // 1000, policy)
+
+
+def are_timely(
+    moments: Collection[datetime], first_ms: int, last_ms: int, policy: TimestampPolicy
+) -> bool:
+    """Tell whether all moments are in bounds whenever they came in between the two times."""
+    earliest, _ = time_bounds(last_ms, policy)
+    _, too_late = time_bounds(first_ms, policy)
+    return earliest <= min(moments) and max(moments) < too_late
 
 
 @lru_cache(maxsize=64)  # records of one second, one policy

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import orjson
+from msgspec import Struct
 
 from schemas.dead_letter import REPLAY_OF_HEADER, Position, Reason
 from schemas.events import (
@@ -21,10 +22,10 @@ from schemas.events import (
     validate_each,
 )
 from schemas.plain_events import read_plain
-from schemas.timestamps import TimestampPolicy, time_bounds
+from schemas.timestamps import TimestampPolicy, are_timely, time_bounds
 
 MESSAGE_LENGTH_MAX = 2_000
-PLAIN_BYTES = 16 << 10
+PLAIN_RECORDS = 20
 # What an entry adds to the bytes of its event, at most about: its names, price ids, its share of
 # the headers. A batch is closed by this estimate, before anything is encoded.
 ENTRY_OVERHEAD_BYTES = 400
@@ -40,7 +41,7 @@ class Letter:
     is_whole_record: bool = False
 
 
-class DecodedRecord(NamedTuple):
+class DecodedRecord(Struct, frozen=True):
     """One record of `usage.raw` and what it holds, in the order of its events."""
 
     offset: int
@@ -73,28 +74,18 @@ def _slices(value: bytes) -> Sequence[bytes]:
 def decode_records(records: Sequence[Any], policy: TimestampPolicy) -> list[DecodedRecord]:
     """Read records (aiokafka's) of which none is quarantined."""
     decoded: list[DecodedRecord] = []
-    # One unusual event among them has so many records read one by one.
-    for chunk in _chunks(records):
+    for start in range(0, len(records), PLAIN_RECORDS):
+        chunk = records[start : start + PLAIN_RECORDS]
+        # One unusual event among them has so many records read one by one; so have large ones.
         found = _decode_plain(chunk, policy)
         if found is None:
-            found = [
-                one
-                for record in chunk
-                for one in _decode_plain([record], policy)
-                or [decode_record(record, record.timestamp, policy)]
-            ]
-        decoded += found
+            for record in chunk:
+                decoded += _decode_plain([record], policy) or [
+                    decode_record(record, record.timestamp, policy)
+                ]
+        else:
+            decoded += found
     return decoded
-
-
-def _chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    first = size = 0
-    for at, record in enumerate(records):
-        if size > PLAIN_BYTES:
-            yield records[first:at]
-            first, size = at, 0
-        size += len(record.value or b"")
-    yield records[first:]
 
 
 def _decode_plain(records: Sequence[Any], policy: TimestampPolicy) -> list[DecodedRecord] | None:
@@ -102,10 +93,7 @@ def _decode_plain(records: Sequence[Any], policy: TimestampPolicy) -> list[Decod
     if plain is None:
         return None
     broker_times = [record.timestamp for record in records]
-    # Bounds move with the broker's time: what is within the narrowest is within its own.
-    earliest, _ = time_bounds(max(broker_times), policy)
-    _, too_late = time_bounds(min(broker_times), policy)
-    if min(plain.moments) < earliest or max(plain.moments) >= too_late:
+    if not are_timely(plain.moments, min(broker_times), max(broker_times), policy):
         return None
     return [
         DecodedRecord(

@@ -74,20 +74,19 @@ def settle(
                 letter = Letter(Reason.UNPRICED, cost.message, readable_of(event))
                 _add_letter(verdicts, record, index, letter)
                 continue
-            whole_credits, cost_attodollars, price_ids = cost
             entry: ChargedEntry = {
                 "offset": offset,
                 "index": index,
                 "verdict": "charged",
                 "event": event,
-                "credits": whole_credits,
-                "cost_usd": cost_text(cost_attodollars),
-                "price_ids": price_ids,
+                "credits": cost.credits,
+                "cost_usd": cost_text(cost.cost_attodollars),
+                "price_ids": cost.price_ids,
             }
             if record.replay_of is not None:
                 entry["replay_of"] = record.replay_of
             entries.append(entry)
-            charges.append((event["customer_id"], offset, whole_credits, cost_attodollars))
+            charges.append((event["customer_id"], offset, cost.credits, cost.cost_attodollars))
             position = pack_position(offset, index)
             if is_repeated:
                 charged |= dict.fromkeys(identities, (position, record.broker_ms))

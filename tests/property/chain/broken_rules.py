@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from schemas.identity import identities
 from schemas.rated import Cover, Fold, pack_position
 from sinks.batch import Applied, Clipped, RatedRecord, Reached, clip
@@ -61,7 +63,7 @@ class JudgesReplays(BrokenRules):
     found_as = ("lost",)
 
     def judge(self, records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
-        return judge([record._replace(replay_of=None) for record in records], seen)
+        return judge([structs.replace(record, replay_of=None) for record in records], seen)
 
 
 class WritesLettersApart(BrokenRules):
