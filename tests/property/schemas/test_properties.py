@@ -15,7 +15,7 @@ from schemas.events import (
     event_slices,
     validate_each,
 )
-from schemas.identity import identities
+from schemas.identity import identities, identities_each
 from schemas.pricing import ATTODOLLARS_PER_USD, Price, PriceBook, Rated, rate
 from schemas.rated import Cover, Fold, Kind, cover, pack_fold, pack_position, unpack_fold
 
@@ -34,6 +34,18 @@ def test_identities_meet_only_for_the_same_value_of_the_same_customer(
     assert (by_id == other_id) == ((one[0], one[1].lower()) == (other[0], other[1].lower()))
     assert (by_key == other_key) == (one[0::2] == other[0::2])
     assert by_id not in (by_key, other_key)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), TEXT, st.none() | TEXT), max_size=8))
+def test_identities_of_many_are_those_of_each(drawn: list[tuple[str, str, str | None]]) -> None:
+    """Whoever stands before or after an event has no part in its identities."""
+    found = identities_each(
+        cast("UsageEvent", {"customer_id": customer, "event_id": event_id.lower()})
+        | cast("UsageEvent", {"idempotency_key": key} if key else {})
+        for customer, event_id, key in drawn
+    )
+
+    assert found == [identities(*one) for one in drawn]
 
 
 @given(
