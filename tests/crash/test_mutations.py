@@ -81,6 +81,22 @@ class Copy:
         )
         return done.stderr
 
+    def unknown_names(self, mutation: Mutation) -> str:
+        """Return what a patch, applied, uses and nobody defines."""
+        text = mutation.patch.read_text()
+        touched = re.findall(r"^\+\+\+ b/(\S+[.]py)$", text, re.MULTILINE)
+        if not touched:  # SQL
+            return ""
+        command = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--no-cache"]
+        done = subprocess.run(
+            [*command, "--select", "F821,F823", "--", *touched],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
     def test(self, *tests: str) -> "subprocess.CompletedProcess[str]":
         """Run tests of the copy, with its own sources under them, up to the first that fails."""
         own = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
@@ -137,10 +153,14 @@ def require_red(sources: Copy, mutation: Mutation, tmp_path: Path) -> None:
 
 
 def test_every_mutation_can_be_applied(sources: Copy) -> None:
-    """Patches follow the code that they change, or they show nothing any more."""
-    refused = {one.name: said for one in MUTATIONS if (said := sources.apply(one, "--check"))}
+    """Patches follow the code that they change, its names too, or they show nothing any more."""
+    broken = {}
+    for one in MUTATIONS:
+        if said := sources.apply(one) or sources.unknown_names(one):
+            broken[one.name] = said
+        sources.apply(one, "--reverse")
 
-    assert refused == {}
+    assert broken == {}
 
 
 @pytest.mark.timeout(TIMEOUT_SECONDS)
