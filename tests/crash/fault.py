@@ -12,13 +12,17 @@ from tests.system import System, Worker
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A system and the servers under it. Faults of workers leave the spared ones alone."""
+    """A system and the servers under it. Faults of workers leave the spared ones alone.
+
+    `zombies`: names of workers that were woken, with work in hand, when their session was over.
+    """
 
     system: System
     servers: LocalServers | None  # None: these are not ours to hurt
     proxy: PostgresProxy | None
     rng: random.Random
     spared: frozenset[str] = field(default_factory=frozenset)
+    zombies: list[str] = field(default_factory=list)
 
     def victims(self, module: str) -> list[Worker]:
         """Return the running workers of a kind that may be hurt."""

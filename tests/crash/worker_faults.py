@@ -100,8 +100,15 @@ class Freeze(Fault):
         """Wake those that nobody has killed meanwhile."""
         woken = [victim for victim, pid in self._victims if victim.pid == pid]
         for victim in woken:
+            if _is_at_work(victim):
+                self.scene.zombies.append(victim.name)
             victim.resume()
         return names(woken)
+
+
+def _is_at_work(worker: Worker) -> bool:
+    """Whether it has held partitions: until then it has no session to lose."""
+    return any(said in worker.log for said in ("Partition folded", "Event processed"))
 
 
 class JoinAndLeave(Fault):
