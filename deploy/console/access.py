@@ -81,7 +81,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
             raise web.HTTPSeeOther(link(LOGIN_PATH, next=request.path_qs))
         raise web.HTTPUnauthorized(text="Show an admin key by the header X-API-Key.")
     session = request.get(SESSION)
-    if session is not None and request.method not in _READING:
+    if session is not None and request.method not in _READING and not is_open:
         form = await request.post()
         if form.get(TOKEN_FIELD) != session.form_token:
             raise web.HTTPForbidden(text="This form is not of your session: open its page again.")

@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from aiokafka.structs import TopicPartition
 
 from deploy.console.ledger import UnavailableError
@@ -57,7 +57,10 @@ class Broker:
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """Return how far a group says that it is, by partition; none where it never said."""
         async with self._clients() as (_, admin):
-            found = await admin.list_consumer_group_offsets(group)
+            try:
+                found = await admin.list_consumer_group_offsets(group)
+            except GroupCoordinatorNotAvailableError:  # No group ever was: its topic is not made.
+                return {}
             return {
                 tp.partition: kept.offset
                 for tp, kept in found.items()
@@ -67,7 +70,10 @@ class Broker:
     async def members(self, group: str) -> list[Member]:
         """Return the workers of a group and what each of them owns."""
         async with self._clients() as (_, admin):
-            (answer,) = await admin.describe_consumer_groups([group])
+            try:
+                (answer,) = await admin.describe_consumer_groups([group])
+            except GroupCoordinatorNotAvailableError:
+                return []
         (described,) = answer.to_object()["groups"]
         return [_member(one) for one in described["members"]]
 

@@ -20,7 +20,7 @@ from schemas.dead_letter import Reason
 LEDGER = web.AppKey("ledger", Ledger)
 ACTIONS = web.AppKey("actions", Actions)
 PATH = "/dead-letters"
-REASON_LENGTH_MAX = 500
+WHY_LENGTH_MAX = 500
 # A letter that was replayed may be replayed again, and is charged once; a discard is for good.
 _STATUSES_OF = {Verb.REPLAY: ["OPEN", "REPLAYED"], Verb.DISCARD: ["OPEN"]}
 
@@ -77,7 +77,7 @@ async def confirm(request: web.Request) -> web.Response:
         "verb": verb,
         "letter_ids": ids,
         "letters_max": ACTION_LETTERS_MAX,
-        "reason_length_max": REASON_LENGTH_MAX,
+        "why_length_max": WHY_LENGTH_MAX,
     }
     return page(request, "confirm.html", facts)
 
@@ -85,14 +85,14 @@ async def confirm(request: web.Request) -> web.Response:
 async def act(request: web.Request) -> web.Response:
     """POST /dead-letters/act: do it; the answer leads to what becomes of it."""
     verb, ids = await _order(request)
-    reason = str((await request.post()).get("reason", "")).strip()
-    if len(reason) > REASON_LENGTH_MAX or (verb is Verb.DISCARD and not reason):
+    why = str((await request.post()).get("why", "")).strip()
+    if len(why) > WHY_LENGTH_MAX or (verb is Verb.DISCARD and not why):
         raise web.HTTPBadRequest(
-            text=f"reason: at most {REASON_LENGTH_MAX} characters; a discard needs one"
+            text=f"why: at most {WHY_LENGTH_MAX} characters; a discard needs them"
         )
     if not ids:
         raise web.HTTPBadRequest(text="No letter is named.")
-    action = request.app[ACTIONS].begin(verb, ids, request[OPERATOR], reason or None)
+    action = request.app[ACTIONS].begin(verb, ids, request[OPERATOR], why or None)
     raise web.HTTPSeeOther(f"/actions/{action.id}")
 
 

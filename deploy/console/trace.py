@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
@@ -73,13 +74,10 @@ async def show_event(request: web.Request) -> web.Response:
         "way": None,
     }
     place = _place(facts["charged"], duplicates, letters)
-    if place is None:
-        status = 404
-    else:
-        status = 200
-        if len(customers) <= 1:
-            facts["way"] = await _way(request.app, place, facts["charged"])
-    return page(request, "event.html", facts, status)
+    if place is not None and len(customers) <= 1:
+        facts["way"] = await _way(request.app, place, facts["charged"])
+    is_known = place is not None or customers
+    return page(request, "event.html", facts, 200 if is_known else 404)
 
 
 def _place(charged: Row | None, duplicates: list[Row], letters: list[Row]) -> Row | None:
@@ -224,8 +222,7 @@ def _comparison(again: Any, charged: Row) -> dict[str, Any]:
     if not isinstance(again, Rated):
         return {"is_same": False, "message": again.message}
     cost = cost_text(again.cost_attodollars)
-    recorded = format(charged["cost_usd"], "f")
-    is_same = again.credits == charged["credits_burned"] and cost == recorded
+    is_same = (again.credits, Decimal(cost)) == (charged["credits_burned"], charged["cost_usd"])
     return {"is_same": is_same, "message": f"{again.credits} credits, {cost} USD"}
 
 

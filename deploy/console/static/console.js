@@ -43,6 +43,7 @@ function draw() {
         label: "Credits",
         fill: () => colour("--bar"),
         stroke: () => colour("--bar"),
+        width: 0,
         points: { show: false },
         paths: uPlot.paths.bars({ size: [0.8, 60], align: 1 }),
         value: (u, number, series, index) => (index == null ? "–" : grouped(credits[index])),
@@ -56,14 +57,16 @@ function say(text) {
   if (away.textContent !== text) away.textContent = text;
 }
 
-// What is being read by keyboard is not pulled away: its part follows at the next change.
+// What was open stays open, and the focus where it was: at the same place of the new part.
 function fill(id, html) {
   const part = document.getElementById(id);
   if (!part) return;
-  if (part.contains(document.activeElement) && part !== document.activeElement) return;
+  const stops = () => [...part.querySelectorAll("a, button, summary, input, [tabindex]")];
+  const at = stops().indexOf(document.activeElement);
   const open = [...part.querySelectorAll("details")].map((one) => one.open);
   part.innerHTML = html;
   part.querySelectorAll("details").forEach((one, index) => { one.open = Boolean(open[index]); });
+  if (at >= 0 && stops()[at]) stops()[at].focus({ preventScroll: true });
   if (part.querySelector("[data-chart]")) draw();
 }
 
