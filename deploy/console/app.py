@@ -20,6 +20,7 @@ from deploy.console.live import ENDING
 from deploy.console.pages import json_answer
 from deploy.console.sessions import Sessions, WrongKeys
 from deploy.console.settings import ConsoleSettings
+from deploy.runtime import exit as process_exit
 from deploy.runtime.exit import ExitCode
 
 _log = structlog.get_logger("console")
@@ -114,4 +115,5 @@ async def serve(settings: ConsoleSettings, keys: AdminKeys) -> None:
         async with asyncio.timeout(settings.shutdown_grace_seconds):
             await runner.cleanup()
     except TimeoutError:
-        _log.warning("Console stopped before every action had ended")
+        # An action's thread would hold the process; what it had not done is safe to do again.
+        process_exit.die("not every action had ended in time", ExitCode.FAILED)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -13,20 +12,12 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from aiokafka.structs import TopicPartition
 
 from deploy.console.ledger import UnavailableError
+from deploy.console.pipeline_state import Member
 from deploy.runtime.kafka import SMALLEST_FETCH, client_options, reader_options
 from deploy.runtime.settings import RuntimeSettings
 
 TIMEOUT_SECONDS = 5.0
 RECORD_WAIT_MS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A worker as the group's coordinator knows it."""
-
-    client_id: str
-    host: str
-    partitions: tuple[int, ...]
 
 
 class Broker:
@@ -67,15 +58,15 @@ class Broker:
                 if tp.topic == topic and kept.offset >= 0
             }
 
-    async def members(self, group: str) -> list[Member]:
+    async def members(self, group: str) -> tuple[Member, ...]:
         """Return the workers of a group and what each of them owns."""
         async with self._clients() as (_, admin):
             try:
                 (answer,) = await admin.describe_consumer_groups([group])
             except GroupCoordinatorNotAvailableError:
-                return []
+                return ()
         (described,) = answer.to_object()["groups"]
-        return [_member(one) for one in described["members"]]
+        return tuple(_member(one) for one in described["members"])
 
     async def times(self, topic: str, offsets: Mapping[int, int]) -> dict[int, int]:
         """Return, by partition, the broker time (epoch ms) of the first record from there on.
@@ -152,4 +143,5 @@ def _member(described: Mapping[str, Any]) -> Member:
         if assigned
         else []
     )
-    return Member(described["client_id"], described["client_host"], tuple(partitions))
+    host = described["client_host"].removeprefix("/")
+    return Member(described["client_id"], host, tuple(partitions))

@@ -67,8 +67,8 @@ class Watcher:
         applied = await self._applied(before.applied if before else {})
         rated_to = await self._broker.committed(topics.streams_group, topics.raw)
         members = {
-            "streams": len(await self._broker.members(topics.streams_group)),
-            "sinks": len(await self._broker.members(topics.sinks_group)),
+            "streams": await self._broker.members(topics.streams_group),
+            "sinks": await self._broker.members(topics.sinks_group),
         }
         rated_ends = await self._broker.ends(topics.rated)
         raw_ends = await self._broker.ends(topics.raw)

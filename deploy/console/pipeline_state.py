@@ -40,6 +40,15 @@ class ProcessSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A worker as Kafka's group knows it: it may be dead for some seconds, or out of our reach."""
+
+    client_id: str
+    host: str
+    partitions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Everything at about one moment. `seconds` is monotonic; offsets are by partition.
 
@@ -56,7 +65,7 @@ class Look:
     unrated_ms: Mapping[int, int]
     unpaid_ms: Mapping[int, int]
     processes: tuple[ProcessSeen, ...]
-    members: Mapping[str, int]
+    members: Mapping[str, tuple[Member, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ class PipelineState:
     unpaid_age: float | None
     processes: tuple[ProcessSeen, ...]
     cpu_shares: Mapping[str, float]
-    members: Mapping[str, int]
+    members: Mapping[str, tuple[Member, ...]]
 
     @property
     def completed(self) -> int:

@@ -71,9 +71,16 @@ async def show_event(request: web.Request) -> web.Response:
         "charged": charged[0] if len(customers) == 1 and charged else None,
         "duplicates": duplicates,
         "letters": letters,
+        "under_key": None,
         "way": None,
     }
     place = _place(facts["charged"], duplicates, letters)
+    if facts["charged"] is None and duplicates and duplicates[0]["idempotency_key"]:
+        facts["under_key"] = await ledger.find(
+            "event_of_key",
+            customer=duplicates[0]["customer_id"],
+            key=duplicates[0]["idempotency_key"],
+        )
     if place is not None and len(customers) <= 1:
         facts["way"] = await _way(request.app, place, facts["charged"])
     is_known = place is not None or customers

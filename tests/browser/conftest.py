@@ -110,6 +110,8 @@ def running(
     assert local_servers.kafka is not None
     local_servers.postgres.start()  # An earlier test may have killed them.
     local_servers.kafka.start()
+    if local_servers.redis is not None:
+        local_servers.redis.start()
     name = f"browser_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(local_servers.postgres.url_of("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}".encode())

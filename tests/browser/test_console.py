@@ -189,7 +189,7 @@ def test_the_pipeline_is_live(running: Running, screen: Screen) -> None:
     running.system.sinks[0].kill()
     customer.send(5)
     expect(figure(screen, "Active")).to_have_text("1", timeout=WAIT_MS)  # One record of five.
-    expect(page.get_by_text("nobody seen").first).to_be_visible()
+    expect(page.get_by_text("burnstream-sinks-0 at 127.0.0.1, silent").first).to_be_visible()
     expect(page.locator(".stage.off .name")).to_have_text("sinks")
     expect(page.locator(".ages text").last).to_have_text(
         re.compile(r"oldest unpaid \d+ s"), timeout=WAIT_MS

@@ -1,8 +1,12 @@
--- Where an event came again.
+-- Where an event came again; looked up as in event_charged.sql.
 SELECT duplicate.*, duplicate.event_id::text AS event_id
 FROM "Customer" AS customer
-    JOIN "DuplicateEvent" AS duplicate
-        ON duplicate.customer_id = customer.id AND duplicate.event_id = %(event)s::uuid
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM "DuplicateEvent"
+        WHERE customer_id = customer.id AND event_id = %(event)s::uuid
+        OFFSET 0
+    ) AS duplicate
 WHERE %(customer)s::text IS NULL OR customer.id = %(customer)s
 ORDER BY duplicate.created_at, duplicate.partition, duplicate."offset", duplicate.index
 LIMIT %(limit)s

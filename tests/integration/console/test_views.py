@@ -60,6 +60,8 @@ async def test_a_duplicate_and_a_letter_are_shown_with_their_event(console: Cons
     """Where an event came again, and the letter that its charge replayed."""
     first = await console.get("/event?id=00000000-0000-4000-8000-000000000000")
     assert [(one["offset"], one["found_by"]) for one in first["duplicates"]] == [(2, "seen")]
+    by_key = await console.get("/event?id=00000000-0000-4000-8000-000000000009")
+    assert by_key["under_key"] == {"event_id": "00000000-0000-4000-8000-000000000000"}
     replayed = await console.get("/event?id=00000000-0000-4000-8000-000000000003")
     assert [one["id"] for one in replayed["letters"]] == ["dl-0-0-4-0"]
     assert replayed["charged"]["source_offset"] == 5
