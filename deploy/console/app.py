@@ -15,7 +15,7 @@ from deploy.console import access, customers, letters, pipeline, trace
 from deploy.console.actions import Actions
 from deploy.console.admin_keys import AdminKeys
 from deploy.console.broker import Broker
-from deploy.console.ledger import Ledger
+from deploy.console.ledger import LEDGER, Ledger
 from deploy.console.live import ENDING
 from deploy.console.pages import json_answer
 from deploy.console.sessions import Sessions, WrongKeys
@@ -41,7 +41,7 @@ def build_app(settings: ConsoleSettings, keys: AdminKeys) -> web.Application:
     app[access.SESSIONS] = Sessions()
     app[access.WRONG_KEYS] = WrongKeys()
     app[trace.TOPICS] = settings.topics
-    app[letters.LEDGER] = ledger = Ledger(settings.database_url)
+    app[LEDGER] = ledger = Ledger(settings.database_url)
     app[letters.ACTIONS] = Actions(settings)
     app[trace.BROKER] = broker = Broker(settings)
     app[pipeline.WATCHER] = pipeline.Watcher(settings, ledger, broker)
@@ -81,12 +81,12 @@ async def _end_streams(app: web.Application) -> None:
 
 
 async def _connections(app: web.Application) -> AsyncIterator[None]:
-    await app[letters.LEDGER].open()
+    await app[LEDGER].open()
     yield
     await app[letters.ACTIONS].finish()
     await app[pipeline.WATCHER].close()
     await app[trace.BROKER].close()
-    await app[letters.LEDGER].close()
+    await app[LEDGER].close()
 
 
 async def serve(settings: ConsoleSettings, keys: AdminKeys) -> None:

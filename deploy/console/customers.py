@@ -9,8 +9,7 @@ import orjson
 from aiohttp import web
 
 from deploy.console.forecast import HOUR, Forecast, fill_hours, forecast, hour_of
-from deploy.console.ledger import ROWS_MAX, Ledger, Row
-from deploy.console.letters import LEDGER
+from deploy.console.ledger import LEDGER, ROWS_MAX, Ledger, Row
 from deploy.console.live import fragments
 from deploy.console.pages import link, page, render
 

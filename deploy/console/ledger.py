@@ -1,11 +1,11 @@
 """The console's questions to Postgres: read-only by the connection itself, bounded in time."""
 
-from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import psycopg
+from aiohttp import web
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -58,7 +58,7 @@ class Ledger:
         await self._pool.close(timeout=1.0)
 
     async def fetch(self, name: str, **values: Any) -> list[Row]:
-        """Return the rows of a statement of deploy/console/sql. Raises UnavailableError."""
+        """Return the rows of a statement of deploy/console/sql. Raises UnavailableError, 400."""
         try:
             async with self._pool.connection() as connection:
                 cursor = await connection.execute(statement(name), values)
@@ -66,6 +66,10 @@ class Ledger:
         except psycopg.errors.QueryCanceled:
             raise UnavailableError(
                 f"Postgres needs more than {TIMEOUT_SECONDS} s for this: ask for less at once"
+            ) from None
+        except psycopg.DataError:
+            raise web.HTTPBadRequest(
+                text="Postgres has no such value (NUL, or too large)"
             ) from None
         except psycopg.errors.UndefinedTable:
             raise UnavailableError("Postgres is not migrated: run `burnstream migrate`") from None
@@ -78,6 +82,4 @@ class Ledger:
         return rows[0] if rows else None
 
 
-def named(rows: Iterable[Row], key: str) -> dict[Any, Row]:
-    """Return rows by one of their columns."""
-    return {row[key]: row for row in rows}
+LEDGER = web.AppKey("ledger", Ledger)

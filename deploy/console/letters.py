@@ -6,7 +6,7 @@ from dataclasses import asdict
 from aiohttp import web
 
 from deploy.console.actions import Actions, Verb
-from deploy.console.ledger import Ledger
+from deploy.console.ledger import LEDGER
 from deploy.console.letter_filter import (
     ACTION_LETTERS_MAX,
     PAGE_LETTERS,
@@ -17,7 +17,6 @@ from deploy.console.letter_filter import (
 from deploy.console.pages import OPERATOR, page
 from schemas.dead_letter import Reason
 
-LEDGER = web.AppKey("ledger", Ledger)
 ACTIONS = web.AppKey("actions", Actions)
 PATH = "/dead-letters"
 WHY_LENGTH_MAX = 500

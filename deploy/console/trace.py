@@ -10,8 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from deploy.console.broker import Broker
-from deploy.console.ledger import ROWS_MAX, Ledger, Row, UnavailableError
-from deploy.console.letters import LEDGER
+from deploy.console.ledger import LEDGER, ROWS_MAX, Ledger, Row, UnavailableError
 from deploy.console.pages import link, page
 from deploy.console.price_used import price_lines, rate_again
 from deploy.console.search_text import Sought, is_event_id, positions_of, understand

@@ -103,9 +103,25 @@ class Customer:
 
 
 @pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine: install the package chromium")
+    with sync_playwright() as playwright:
+        # Root, as whom continuous integration runs, has no sandbox; the pages are our own.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
 def running(
-    local_servers: LocalServers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+    chromium: Browser,
+    local_servers: LocalServers,
+    migrated_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
+    assert chromium.is_connected()  # Without it nothing need be started.
     assert local_servers.postgres is not None
     assert local_servers.kafka is not None
     local_servers.postgres.start()  # An earlier test may have killed them.
@@ -133,18 +149,6 @@ def running(
         with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as ledger:
             yield Running(system, ledger)
         system.keep_logs("browser")
-
-
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine: install the package chromium")
-    with sync_playwright() as playwright:
-        # Root, as whom continuous integration runs, has no sandbox; the pages are our own.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @dataclass

@@ -90,6 +90,24 @@ async def test_an_unknown_event_is_404(console: Console) -> None:
             assert answer.status == status
 
 
+async def test_what_no_row_can_hold_is_refused(console: Console) -> None:
+    """NUL characters and numbers beyond every column are 400 or 404, never an error of ours."""
+    too_large = encode_batch_id(b"any secret", "c1", BatchPositions(0, (2**64 - 1,), 1))
+    for path in (
+        "/customer?id=%00",
+        "/customers?q=%00",
+        "/dead-letters/%00",
+        "/dead-letters?customer=%00",
+        f"/event?id={CHARGED_EVENT}&customer=%00",
+        f"/batch?id={too_large}",
+        "/batch?id=2147483647:999999999999999999",
+        "/actions/%00",
+        "/search?q=%00",
+    ):
+        async with console.client.get(path, headers={"X-API-Key": KEY}) as answer:
+            assert answer.status in {400, 404}, path
+
+
 @pytest.mark.usefixtures("logs")
 async def test_a_batch_by_its_id_or_by_its_position(console: Console) -> None:
     """Its records as Kafka holds them, and what became of each event."""
