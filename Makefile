@@ -87,6 +87,10 @@ test-crash: setup ## every fault at every step, and 100,000 histories: most of a
 test-e2e: setup ## the whole system, the guide step by step
 	$(PYTEST) tests/e2e $(ARGS)
 
+.PHONY: test-browser
+test-browser: setup ## the console in a real Chromium; screenshots in test-artefacts/console
+	$(PYTEST) tests/browser $(ARGS)
+
 .PHONY: bench
 bench: setup $(BENCH_STAMP) ## ours beside its baselines, most of an hour (ARGS="--quick": minutes)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -26,9 +26,9 @@ from deploy.local.servers import REPOSITORY, LocalServers
 ARTEFACTS = REPOSITORY / "test-artefacts"
 TEMPLATE = "template_migrated"
 # The quick ones first: what is plainly broken shows within seconds.
-RINGS = ["unit", "property", "contract", "integration", "e2e", "crash"]
+RINGS = ["unit", "property", "contract", "integration", "browser", "e2e", "crash"]
 RINGS_WITHOUT_SERVERS = {"unit", "property"}
-RINGS_WITH_MARKER = {"integration", "crash", "e2e"}
+RINGS_WITH_MARKER = {"integration", "crash", "e2e", "browser"}
 REDIS_DATABASES = 16
 
 

@@ -178,7 +178,7 @@ class Worker:
 
 
 class System:
-    """Any number of gateways, streams and sinks over given servers. A context manager: ends all.
+    """Any number of each process over given servers. A context manager: ends all.
 
     `environment` names the servers (and whatever else the processes read); ports, the folder for
     state and the form of the logs are added unless it says them.
@@ -190,6 +190,7 @@ class System:
         own = {
             "HOST": LOOPBACK,
             "PORT": str(free_port()),
+            "CONSOLE_PORT": str(free_port()),
             "METRICS_PORT": str(free_port()),
             "STATE_DIR": str(folder / "state"),
             "LOG_FORMAT": "json",
@@ -200,23 +201,32 @@ class System:
         self.gateways: list[Worker] = []
         self.streams: list[Worker] = []
         self.sinks: list[Worker] = []
+        self.consoles: list[Worker] = []
 
     @property
     def workers(self) -> list[Worker]:
         """All of them, in the order of the data."""
-        return [*self.gateways, *self.streams, *self.sinks]
+        return [*self.gateways, *self.streams, *self.sinks, *self.consoles]
 
     @property
     def gateway_url(self) -> str:
         """Where the gateways listen."""
         return f"http://{LOOPBACK}:{self.environment['PORT']}"
 
-    def start(self, *, gateways: int = 1, streams: int = 1, sinks: int = 1) -> None:
+    @property
+    def console_url(self) -> str:
+        """Where the console listens."""
+        return f"http://{LOOPBACK}:{self.environment['CONSOLE_PORT']}"
+
+    def start(
+        self, *, gateways: int = 1, streams: int = 1, sinks: int = 1, consoles: int = 0
+    ) -> None:
         """Start that many more of each, and wait until all are ready."""
         for number_wanted, module, workers in (
             (sinks, "sinks", self.sinks),
             (streams, "streams", self.streams),
             (gateways, "gateway", self.gateways),
+            (consoles, "deploy.console", self.consoles),
         ):
             for _ in range(number_wanted):
                 worker = Worker(module, len(workers), self.folder, self.environment)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 import uuid
@@ -19,13 +20,14 @@ from deploy.local.ports import CannotStart, require_free
 from deploy.local.progress import Progress
 from deploy.local.servers import Addresses, running_servers
 from deploy.local.settings import LocalSettings
-from deploy.local.supervisor import Supervisor, pipeline_workers
+from deploy.local.supervisor import Supervisor, console_worker, pipeline_workers
 from deploy.runtime.exit import ExitCode
 
 DEMO_ID = "cust-demo"
 DEMO_EMAIL = "demo@burnstream.example"
 DEMO_CREDITS = 1_000_000
 DEMO_KEY_FILE = "demo-api-key"
+ADMIN_KEY_FILE = "admin-api-key"
 READY_POLL_SECONDS = 0.2
 READY_TIMEOUT_SECONDS = 5.0
 READY_HINT_SECONDS = 60
@@ -35,6 +37,7 @@ def run(settings: LocalSettings) -> ExitCode:
     """Set up what is missing, start everything, stay in the foreground until told to stop."""
     progress = Progress()
     require_free(settings.port, "gateway", "PORT")
+    require_free(settings.console_port, "console", "CONSOLE_PORT")
     with _servers(settings, progress) as addresses:
         environment = os.environ | addresses.environment() | {"STATE_DIR": str(settings.state_dir)}
         for step, what in [
@@ -45,8 +48,13 @@ def run(settings: LocalSettings) -> ExitCode:
             with progress.step(what):
                 _burnstream([step], environment)
         api_key = _demo_customer(addresses, settings.state_dir, environment, progress)
-        progress.say("start " + ", ".join(settings.worker_counts))
-        code = asyncio.run(_supervise(settings, addresses, environment, api_key, progress))
+        admin_key = settings.admin_api_key.get_secret_value() or _admin_key(settings.state_dir)
+        progress.say("start " + ", ".join([*settings.worker_counts, "console"]))
+        workers = [*pipeline_workers(settings.worker_counts), console_worker(admin_key)]
+        supervisor = Supervisor(
+            workers, environment, grace_seconds=settings.shutdown_grace_seconds + 2
+        )
+        code = asyncio.run(_supervise(supervisor, settings, addresses, api_key, progress))
         progress.say("processes stopped")
     progress.say("everything stopped; data stay in " + str(settings.state_dir))
     return code
@@ -97,21 +105,31 @@ def _demo_customer(
         arguments = ["customer", "create", "--id", DEMO_ID, "--name", "Demo"]
         arguments += ["--email", DEMO_EMAIL, "--credits", str(DEMO_CREDITS), "--json"]
         api_key: str = json.loads(_burnstream(arguments, environment))["api_key"]
-        key_file.unlink(missing_ok=True)
-        with os.fdopen(os.open(key_file, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-            file.write(api_key + "\n")
+        _keep_key(key_file, api_key)
     return api_key
 
 
+def _admin_key(state_dir: Path) -> str:
+    """The console's key: as kept, or a new one."""
+    key_file = state_dir / ADMIN_KEY_FILE
+    if not key_file.exists():
+        _keep_key(key_file, "om_admin_" + secrets.token_hex(24))
+    return key_file.read_text().strip()
+
+
+def _keep_key(key_file: Path, key: str) -> None:
+    key_file.unlink(missing_ok=True)
+    with os.fdopen(os.open(key_file, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+        file.write(key + "\n")
+
+
 async def _supervise(
+    supervisor: Supervisor,
     settings: LocalSettings,
     addresses: Addresses,
-    environment: dict[str, str],
     api_key: str | None,
     progress: Progress,
 ) -> ExitCode:
-    workers = pipeline_workers(settings.worker_counts)
-    supervisor = Supervisor(workers, environment, grace_seconds=settings.shutdown_grace_seconds + 2)
     running = asyncio.create_task(supervisor.run())
     announcing = asyncio.create_task(_announce(settings, addresses, api_key, progress))
     try:
@@ -151,6 +169,7 @@ def _banner(
     lines = [
         "",
         f"  gateway    {gateway}  (/health /ready /v1/info)",
+        f"  console    http://127.0.0.1:{settings.console_port}  ({_admin_key_place(settings)})",
         "  metrics    http://127.0.0.1:9101/metrics (gateway), 9102 (streams), 9103 (sinks)",
         f"  Kafka      {addresses.kafka_bootstrap}",
         f"  Postgres   {addresses.database_url}  (make psql)",
@@ -168,6 +187,12 @@ def _banner(
         lines += ["  Charge an event to the demo customer, then ask what became of it:", ""]
         lines += [_curls(gateway, api_key)]
     return "\n".join([*lines, "", "  Ctrl-C stops everything.", ""])
+
+
+def _admin_key_place(settings: LocalSettings) -> str:
+    if settings.admin_api_key.get_secret_value():
+        return "key: ADMIN_API_KEY"
+    return f"key: cat {settings.state_dir / ADMIN_KEY_FILE}"
 
 
 def _exports(settings: LocalSettings, addresses: Addresses) -> list[str]:

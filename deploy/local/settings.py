@@ -1,4 +1,4 @@
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from deploy.local.progress import Progress
 from deploy.local.servers import KAFKA_PORT, POSTGRES_PORT, REDIS_PORT, LocalServers
@@ -13,6 +13,10 @@ class LocalSettings(RuntimeSettings):
     redis_port: int = Field(REDIS_PORT, ge=0, le=65_535, description="0: a free one")
     host: str = Field("0.0.0.0", description="the gateway's")  # noqa: S104 -- the guide's
     port: int = Field(8081, ge=1, le=65_535, description="the gateway's")
+    console_port: int = Field(8001, ge=1, le=65_535, description="the console's")
+    admin_api_key: SecretStr = Field(
+        SecretStr(""), description="the console's; none: one is made and kept in STATE_DIR"
+    )
     gateway_workers: int = Field(1, ge=1, le=64, description="processes that burnstream run keeps")
     streams_workers: int = Field(1, ge=1, le=64, description="processes that burnstream run keeps")
     sinks_workers: int = Field(1, ge=1, le=64, description="processes that burnstream run keeps")

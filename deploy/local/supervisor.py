@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deploy.local.local_server import tethered
 from deploy.runtime.exit import ExitCode
@@ -17,6 +17,8 @@ class Worker:
 
     name: str
     command: list[str]
+    # What it alone is to know, beside what all of them read.
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Backoff:
         if ran_seconds >= self.healthy_after_seconds or delay_seconds == 0:
             return self.first_seconds
         return min(2 * delay_seconds, self.most_seconds)
+
+
+def console_worker(admin_api_key: str) -> Worker:
+    """The console, the only process that is told the key."""
+    command = [sys.executable, "-m", "deploy.console"]
+    return Worker("console", command, {"ADMIN_API_KEY": admin_api_key})
 
 
 def pipeline_workers(counts: Mapping[str, int]) -> list[Worker]:
@@ -103,7 +111,7 @@ class Supervisor:
     async def _run_once(self, worker: Worker) -> int:
         process = await asyncio.create_subprocess_exec(
             *tethered(worker.command),
-            env=self._environment,
+            env=self._environment | dict(worker.environment),
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone; we say when a worker ends.
         )

@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from http import HTTPStatus
 from pathlib import Path
 from typing import Self
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -28,7 +30,7 @@ class Run:
                 [sys.executable, "-m", "deploy.cli", "run"],
                 env=os.environ
                 | {"STATE_DIR": str(folder), "PORT": str(port), "KAFKA_PORT": "0"}
-                | {"POSTGRES_PORT": "0", "REDIS_PORT": "0"},
+                | {"POSTGRES_PORT": "0", "REDIS_PORT": "0", "CONSOLE_PORT": str(free_port())},
                 cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -71,6 +73,15 @@ def curls(banner: str) -> tuple[str, str]:
     return send, ask
 
 
+def console_status(banner: str, folder: Path) -> int:
+    """What the console answers to the key that the banner points to."""
+    address = re.findall(r"console +(\S+)", banner)[0]
+    key = (folder / "admin-api-key").read_text().strip()
+    request = Request(address, headers={"X-API-Key": key})  # noqa: S310 -- ours
+    with urlopen(request, timeout=10) as answer:  # noqa: S310 -- ours
+        return int(answer.status)
+
+
 def paste(command: str) -> str:
     if shutil.which("curl") is None:
         stand_in = shlex.join([sys.executable, str(REPOSITORY / "tests" / "e2e" / "curl.py")])
@@ -88,9 +99,11 @@ def test_from_an_empty_folder_to_a_charged_event(tmp_path: Path) -> None:
     (tmp_path / jars.name).symlink_to(jars)  # Fetching them again would show nothing new.
     port = free_port()
     with Run(tmp_path, port) as run:
-        send, ask = curls(run.banner())
+        banner = run.banner()
+        send, ask = curls(banner)
         assert '"accepted":1' in paste(send)
         wait_until(lambda: "charged" in paste(ask), 60, "the event is charged")
+        assert console_status(banner, tmp_path) == HTTPStatus.OK
         started = run.children()
         assert run.interrupt() == 0
         assert psutil.wait_procs(started, timeout=10)[1] == []

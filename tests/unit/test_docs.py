@@ -23,6 +23,7 @@ SETTINGS_MODULES = (
     "gateway.settings",
     "streams.settings",
     "sinks.settings",
+    "deploy.console.settings",
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.console.settings import ConsoleSettings
 from deploy.local import kafka_jars
 from deploy.local.servers import REPOSITORY
 from deploy.local.settings import LocalSettings
@@ -16,8 +17,9 @@ from streams.settings import StreamsSettings
 
 COMPOSE = REPOSITORY / "docker-compose.yml"
 ENV_EXAMPLE = REPOSITORY / ".env.example"
-OURS = {"setup", "gateway", "streams", "sinks"}
+OURS = {"setup", "gateway", "streams", "sinks", "console"}
 PROCESSES = OURS - {"setup"}
+MODULES = {"console": "deploy.console"}
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +56,24 @@ def test_everything_that_stays_has_a_health_check(services: dict[str, Any]) -> N
 
 
 def test_processes_start_after_setup(services: dict[str, Any]) -> None:
-    """The three processes find schema, topics and prices: setup has ended well before."""
+    """The processes find schema, topics and prices: setup has ended well before."""
     for name in PROCESSES:
         wait = services[name]["depends_on"]
         assert wait == {"setup": {"condition": "service_completed_successfully"}}, name
-        assert services[name]["command"] == ["python", "-m", name]
+        assert services[name]["command"] == ["python", "-m", MODULES.get(name, name)]
     steps = services["setup"]["command"][-1]
     assert steps == "burnstream migrate && burnstream topics && burnstream seed"
 
 
 def test_ports_are_the_guides_and_servers_stay_on_loopback(services: dict[str, Any]) -> None:
-    """The gateway is open on 8081; Kafka, Postgres and Redis are reached from this host only."""
+    """The gateway is open on 8081; all else is reached from this host only."""
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert ports == {
         "kafka": ["127.0.0.1:${KAFKA_PORT:-9092}:9092"],
         "postgres": ["127.0.0.1:${POSTGRES_PORT:-5432}:5432"],
         "redis": ["127.0.0.1:${REDIS_PORT:-6379}:6379"],
         "gateway": ["${PORT:-8081}:8081"],
+        "console": ["127.0.0.1:${CONSOLE_PORT:-8001}:8001"],
     }
 
 
@@ -111,7 +114,7 @@ def test_one_image_of_ours_run_by_an_ordinary_user(services: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "settings", [LocalSettings, GatewaySettings, StreamsSettings, SinkSettings]
+    "settings", [LocalSettings, GatewaySettings, StreamsSettings, SinkSettings, ConsoleSettings]
 )
 def test_the_example_says_the_true_defaults(
     documented: dict[str, str], settings: type[RuntimeSettings]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.supervisor import Backoff, Supervisor, Worker, pipeline_workers
+from deploy.local.supervisor import Backoff, Supervisor, Worker, console_worker, pipeline_workers
 from deploy.runtime.exit import ExitCode
 from tests.waiting import wait_until_async
 
@@ -26,6 +26,25 @@ async def until_lines(path: Path, count: int) -> list[str]:
         return lines(path) if len(lines(path)) >= count else None
 
     return await wait_until_async(written, 20, f"{count} lines in {path.name}") or []
+
+
+async def test_a_worker_alone_is_told_what_is_its_own(tmp_path: Path) -> None:
+    """The console's key reaches the console and no other process."""
+    out = tmp_path / "out"
+    say = (
+        "import os, sys, time\n"
+        "open(sys.argv[1], 'a').write(f'{os.environ.get(\"ADMIN_API_KEY\")}\\n')\n"
+        "time.sleep(60)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", say, str(out)]
+    console = console_worker("a-key")
+    workers = [Worker("other", command), Worker("console", command, console.environment)]
+    supervisor = Supervisor(workers, dict(os.environ), grace_seconds=5, backoff=QUICK)
+    running = asyncio.create_task(supervisor.run())
+    assert sorted(await until_lines(out, 2)) == ["None", "a-key"]
+    supervisor.stop()
+    assert await running == ExitCode.OK
+    assert "a-key" not in repr(console)
 
 
 def test_backoff_doubles_to_its_bound() -> None:

@@ -1,6 +1,11 @@
 """Batch ids: opaque, authenticated, bound to the customer."""
 
-from schemas.batch_id import BatchPositions, decode_batch_id, encode_batch_id
+from schemas.batch_id import (
+    BatchPositions,
+    decode_batch_id,
+    encode_batch_id,
+    unverified_positions,
+)
 
 SECRET = b"secret"
 POSITIONS = BatchPositions(3, (17, 18), 1000)
@@ -37,3 +42,12 @@ def test_rubbish_is_no_batch_id() -> None:
     """Whatever a caller may ask for."""
     for text in ("", "batch_", "batch_!!", "batch_ä", "x", "batch_AAAA"):
         assert decode_batch_id(SECRET, "cust", text) is None
+        assert unverified_positions(text) is None
+
+
+def test_an_operator_reads_it_whoever_it_was_given_to() -> None:
+    """The positions come back without the customer; what is cut short does not."""
+    text = encode_batch_id(SECRET, "cust", POSITIONS)
+
+    assert unverified_positions(text) == POSITIONS
+    assert unverified_positions(text[:-8]) is None

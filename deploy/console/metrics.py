@@ -1,0 +1,10 @@
+"""What the console counts. No label names a customer or a key."""
+
+from prometheus_client import Counter
+
+WRONG_KEYS = Counter("burnstream_console_wrong_keys", "Admin keys shown that are nobody's.")
+LETTERS = Counter(
+    "burnstream_console_dead_letters",
+    "Dead letters by what an operator did: replayed, discarded, failed.",
+    ["outcome"],
+)
