@@ -41,7 +41,7 @@ import structlog
 from deploy.runtime.exit import ExitCode, die
 from deploy.runtime.runs import Run
 from sinks import metrics
-from sinks.batch import ENTRIES_BETWEEN_RESTS, LogMadeAgainError, build_rows, decode_record
+from sinks.batch import LogMadeAgainError, RatedRecord, read_records
 from sinks.inbox import Gathering, Inbox
 from sinks.postgres import (
     BLOCKED_SECONDS,
@@ -201,17 +201,10 @@ class SinkAgent:
         """Decode and build rows while Postgres works; it waits for none of it for long."""
         while True:
             run, came_at = await self._inbox.next_unread()
-            records = []
-            since_rest = 0
-            for one in run.records:
-                record = decode_record(one.offset, one.value)
-                since_rest += record.events
-                if since_rest >= ENTRIES_BETWEEN_RESTS:
-                    since_rest = 0
-                    await asyncio.sleep(0)
-                for _ in build_rows(record):
-                    await asyncio.sleep(0)
-                records.append(record)
+            records: list[RatedRecord] = []
+            for done in read_records((one.offset, one.value) for one in run.records):
+                records += done
+                await asyncio.sleep(0)
             self._inbox.put(run, records, came_at)
 
     async def _write(self) -> None:

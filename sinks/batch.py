@@ -4,45 +4,41 @@ The rule is `schemas.rated.cover`, the one that the streams fold by, too.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple, cast
+from itertools import chain, repeat
+
+from msgspec import Struct, to_builtins
 
 from schemas.dead_letter import Position
-from schemas.rated import (
-    ChargedEntry,
-    Cover,
-    DeadLetterEntry,
-    DuplicateEntry,
-    Kind,
-    RatedBatch,
-    cover,
-    decode_batch,
-)
-from sinks.copy_rows import RowRefusedError, epoch_field, usage_event_row
+from schemas.rated import ChargedEntry, Cover, DeadLetterEntry, DuplicateEntry, Kind, cover
+from sinks.copy_rows import RowRefusedError, epoch_field
+from sinks.rated_values import Batch, Charged, Duplicate, Entries, batch_of, read_value
+from sinks.usage_rows import EVENT_ID, usage_event_rows
 
 # Some 300 us of work: a transaction whose answer has come meanwhile waits no longer.
-ENTRIES_BETWEEN_RESTS = 100
-
+ENTRIES_BETWEEN_RESTS = 200
 
 # customer, user, team
 Payer = tuple[str, str | None, str | None]
 
 
-class Charge(NamedTuple):
+class Charge(Struct, gc=False):
     """A charged event with its UsageEvent row, built before the transaction begins.
 
     `refusal`: why Postgres cannot hold it; then there is no row. What every transaction needs of an
-    event stands here, taken while it was at hand: thousands of events later the processor has
-    nothing of them left in its caches, and each walk over the entries waits for memory.
+    event stands here, taken while it was at hand; the rest is read again by whoever wants it.
     """
 
-    entry: ChargedEntry
+    entries: Entries
+    number: int
+    offset: int
+    index: int
     row: bytes
     refusal: str | None
     payer: Payer
-    event_id: str
+    key: str | None
     credits: int
     replay_of: str | None
 
@@ -51,66 +47,127 @@ class Charge(NamedTuple):
         """Whose event it is."""
         return self.payer[0]
 
+    @property
+    def event_id(self) -> bytes:
+        """The id as 16 bytes; only of what has a row."""
+        return self.row[EVENT_ID]
+
+    @property
+    def entry(self) -> ChargedEntry:
+        """All that the streams wrote of it."""
+        return self.entries.charged(self.number)
+
 
 @dataclass(frozen=True, slots=True)
 class RatedRecord:
-    """One record of `usage.rated`; each list in (offset, index) order."""
+    """One record of `usage.rated`; each list in (offset, index) order.
+
+    `events`: verdicts that the record holds.
+    """
 
     rated_offset: int
-    batch: RatedBatch
+    batch: Batch
+    events: int
     charges: list[Charge]
     duplicates: list[DuplicateEntry]
     letters: list[DeadLetterEntry]
 
-    @property
-    def events(self) -> int:
-        """Verdicts that the record holds."""
-        return len(self.batch.events)
+
+@dataclass(frozen=True, slots=True)
+class _Unbuilt:
+    """Records without the rows of their charged entries, of which each list holds something."""
+
+    records: list[RatedRecord] = field(default_factory=list)
+    owners: list[RatedRecord] = field(default_factory=list)
+    entries: list[Entries] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    charged: list[Charged] = field(default_factory=list)
 
 
 def read_record(rated_offset: int, value: bytes) -> RatedRecord:
     """Decode a record and build its rows. Raises ValueError on a format of another release."""
-    record = decode_record(rated_offset, value)
-    for _ in build_rows(record):
-        pass
+    (record,) = chain.from_iterable(read_records([(rated_offset, value)]))
     return record
 
 
-def decode_record(rated_offset: int, value: bytes) -> RatedRecord:
-    """Decode a record; `build_rows` then fills it. Raises ValueError as `read_record` does."""
-    return RatedRecord(rated_offset, decode_batch(value), [], [], [])
+def read_records(values: Iterable[tuple[int, bytes]]) -> Iterator[list[RatedRecord]]:
+    """Decode records, given as (rated offset, value), and build their rows.
+
+    Yields those that are done, and none where it merely rests. Rows are built for many events at
+    once, whatever records they stand in. Raises ValueError as `read_record` does.
+    """
+    unbuilt = _Unbuilt()
+    since_rest = 0
+    for rated_offset, value in values:
+        since_rest += _decode(unbuilt, rated_offset, value)
+        if since_rest >= ENTRIES_BETWEEN_RESTS:
+            yield []
+            yield from _build(unbuilt)
+            unbuilt, since_rest = _Unbuilt(), 0
+    yield from _build(unbuilt)
 
 
-def build_rows(record: RatedRecord) -> Iterator[None]:
-    """Sort the entries by verdict and build the rows of charges, with a rest after each few."""
-    partition = record.batch.partition
-    charges = record.charges
-    for number, entry in enumerate(record.batch.events, start=1):
-        verdict = entry["verdict"]
-        if verdict == "charged":
-            charges.append(_charge(partition, cast("ChargedEntry", entry)))
-        elif verdict == "duplicate":
-            record.duplicates.append(cast("DuplicateEntry", entry))
-        elif verdict == "dead-letter":
-            record.letters.append(cast("DeadLetterEntry", entry))
+def _decode(unbuilt: _Unbuilt, rated_offset: int, value: bytes) -> int:
+    """Add a record, sort its entries by verdict, and return how many there are."""
+    found = read_value(value)
+    record = RatedRecord(rated_offset, batch_of(found), len(found.events), [], [], [])
+    before = len(unbuilt.charged)
+    for number, entry in enumerate(found.events):
+        if isinstance(entry, Charged):
+            unbuilt.numbers.append(number)
+            unbuilt.charged.append(entry)
+        elif isinstance(entry, Duplicate):
+            record.duplicates.append(to_builtins(entry))
         else:
-            raise ValueError(
-                f"rated record {record.rated_offset} holds the unknown verdict {verdict!r}"
-            )
-        if not number % ENTRIES_BETWEEN_RESTS:
-            yield
+            record.letters.append(to_builtins(entry))
+    charged = len(unbuilt.charged) - before
+    unbuilt.records.append(record)
+    unbuilt.owners.extend(repeat(record, charged))
+    unbuilt.entries.extend(repeat(Entries(value), charged))
+    return record.events
 
 
-def _charge(partition: int, entry: ChargedEntry) -> Charge:
-    event = entry["event"]
-    row, refusal = b"", None
+def _build(unbuilt: _Unbuilt) -> Iterator[list[RatedRecord]]:
+    """Build the rows, with a rest after each few; then yield the records."""
+    for start in range(0, len(unbuilt.charged), ENTRIES_BETWEEN_RESTS):
+        few = slice(start, start + ENTRIES_BETWEEN_RESTS)
+        charged = unbuilt.charged[few]
+        partitions = [record.batch.partition for record in unbuilt.owners[few]]
+        for record, charge in zip(
+            unbuilt.owners[few],
+            map(
+                Charge,
+                unbuilt.entries[few],
+                unbuilt.numbers[few],
+                [entry.offset for entry in charged],
+                [entry.index for entry in charged],
+                *_rows(partitions, charged),
+                [
+                    _payer(entry.event.customer_id, entry.event.user_id, entry.event.team_id)
+                    for entry in charged
+                ],
+                [entry.event.idempotency_key for entry in charged],
+                [entry.credits for entry in charged],
+                [entry.replay_of for entry in charged],
+            ),
+            strict=True,
+        ):
+            record.charges.append(charge)
+        yield []
+    yield unbuilt.records
+
+
+def _rows(
+    partitions: Sequence[int], charged: Sequence[Charged]
+) -> tuple[Sequence[bytes], Sequence[str | None]]:
+    """Return the row of each entry, and why there is none."""
     try:
-        row = usage_event_row(partition, entry)
+        return usage_event_rows(partitions, charged), [None] * len(charged)
     except RowRefusedError as error:
-        refusal = str(error)
-    payer = _payer(event["customer_id"], event.get("user_id"), event.get("team_id"))
-    replay_of = entry.get("replay_of")
-    return Charge(entry, row, refusal, payer, event["event_id"], entry["credits"], replay_of)
+        if len(charged) == 1:
+            return [b""], [str(error)]
+    alone = [_rows([one], [entry]) for one, entry in zip(partitions, charged, strict=True)]
+    return [row for (row,), _ in alone], [refusal for _, (refusal,) in alone]
 
 
 @lru_cache(maxsize=16_384)  # one object for all events of a payer
@@ -171,8 +228,7 @@ class Applied:
 
     def position(self, charge: Charge) -> Position:
         """Return where the charge's event stands."""
-        entry = charge.entry
-        return Position(self.partition, self.epoch, entry["offset"], entry["index"])
+        return Position(self.partition, self.epoch, charge.offset, charge.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +292,7 @@ def clip(reached: Reached, records: Iterable[RatedRecord]) -> Clipped:
     return Clipped(reached, applied, passed_over, replays)
 
 
-def _require_same_log(reached: Reached, batch: RatedBatch) -> None:
+def _require_same_log(reached: Reached, batch: Batch) -> None:
     """Refuse records below the position with a later broker time than any that was applied.
 
     A true replay has none: the maximum is over everything below the position.
@@ -258,18 +314,14 @@ def _remainder(reached: Reached, record: RatedRecord) -> Applied:
         reached.epoch,
         first,
         record.batch.next_offset,
-        record.charges[_below(first, [charge.entry for charge in record.charges]) :]
-        if record.batch.first_offset < first
-        else record.charges,
-        record.duplicates[_below(first, record.duplicates) :],
-        record.letters[_below(first, record.letters) :],
+        record.charges[_below(first, [one.offset for one in record.charges]) :],
+        record.duplicates[_below(first, [one["offset"] for one in record.duplicates]) :],
+        record.letters[_below(first, [one["offset"] for one in record.letters]) :],
     )
 
 
-def _below(
-    offset: int, entries: "list[ChargedEntry] | list[DuplicateEntry] | list[DeadLetterEntry]"
-) -> int:
-    return bisect_left(entries, offset, key=lambda entry: entry["offset"])
+def _below(offset: int, offsets: Sequence[int]) -> int:
+    return bisect_left(offsets, offset)
 
 
 def _advance(reached: Reached, record: RatedRecord, *, epoch: int) -> Reached:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from schemas.rated import RatedBatch
 from sinks.batch import Charge, Reached, clip
-from sinks.wallets import Account, Debit, burn
+from sinks.wallets import Account
+from tests.burning import Debit, burn
 from tests.rated_batches import batch, charged, event_id, record
 
 OFFSETS = 30
