@@ -6,56 +6,18 @@ The rule is `schemas.rated.cover`, the one that the streams fold by, too.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
-from msgspec import Struct, to_builtins
+from msgspec import to_builtins
 
 from schemas.dead_letter import Position
-from schemas.rated import ChargedEntry, Cover, DeadLetterEntry, DuplicateEntry, Kind, cover
-from sinks.copy_rows import RowRefusedError, epoch_field
+from schemas.rated import Cover, DeadLetterEntry, DuplicateEntry, Kind, cover
+from sinks.charges import Charge, build_charges
+from sinks.copy_rows import epoch_field
 from sinks.rated_values import Batch, Charged, Duplicate, Entries, batch_of, read_value
-from sinks.usage_rows import EVENT_ID, usage_event_rows
 
-# Some 300 us of work: a transaction whose answer has come meanwhile waits no longer.
-ENTRIES_BETWEEN_RESTS = 200
-
-# customer, user, team
-Payer = tuple[str, str | None, str | None]
-
-
-class Charge(Struct, gc=False):
-    """A charged event with its UsageEvent row, built before the transaction begins.
-
-    `refusal`: why Postgres cannot hold it; then there is no row. What every transaction needs of an
-    event stands here, taken while it was at hand; the rest is read again by whoever wants it.
-    """
-
-    entries: Entries
-    number: int
-    offset: int
-    index: int
-    row: bytes
-    refusal: str | None
-    payer: Payer
-    key: str | None
-    credits: int
-    replay_of: str | None
-
-    @property
-    def customer_id(self) -> str:
-        """Whose event it is."""
-        return self.payer[0]
-
-    @property
-    def event_id(self) -> bytes:
-        """The id as 16 bytes; only of what has a row."""
-        return self.row[EVENT_ID]
-
-    @property
-    def entry(self) -> ChargedEntry:
-        """All that the streams wrote of it."""
-        return self.entries.charged(self.number)
+# Less than a millisecond of work: a transaction whose answer has come meanwhile waits no longer.
+EVENTS_BETWEEN_RESTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +35,6 @@ class RatedRecord:
     letters: list[DeadLetterEntry]
 
 
-@dataclass(frozen=True, slots=True)
-class _Unbuilt:
-    """Records without the rows of their charged entries, of which each list holds something."""
-
-    records: list[RatedRecord] = field(default_factory=list)
-    owners: list[RatedRecord] = field(default_factory=list)
-    entries: list[Entries] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    charged: list[Charged] = field(default_factory=list)
-
-
 def read_record(rated_offset: int, value: bytes) -> RatedRecord:
     """Decode a record and build its rows. Raises ValueError on a format of another release."""
     (record,) = chain.from_iterable(read_records([(rated_offset, value)]))
@@ -97,82 +48,54 @@ def read_records(values: Iterable[tuple[int, bytes]]) -> Iterator[list[RatedReco
     once, whatever records they stand in. Raises ValueError as `read_record` does.
     """
     unbuilt = _Unbuilt()
-    since_rest = 0
     for rated_offset, value in values:
-        since_rest += _decode(unbuilt, rated_offset, value)
-        if since_rest >= ENTRIES_BETWEEN_RESTS:
+        unbuilt.add(rated_offset, value)
+        if unbuilt.events >= EVENTS_BETWEEN_RESTS:
             yield []
-            yield from _build(unbuilt)
-            unbuilt, since_rest = _Unbuilt(), 0
-    yield from _build(unbuilt)
+            yield from unbuilt.build()
+            unbuilt = _Unbuilt()
+    yield from unbuilt.build()
 
 
-def _decode(unbuilt: _Unbuilt, rated_offset: int, value: bytes) -> int:
-    """Add a record, sort its entries by verdict, and return how many there are."""
-    found = read_value(value)
-    record = RatedRecord(rated_offset, batch_of(found), len(found.events), [], [], [])
-    before = len(unbuilt.charged)
-    for number, entry in enumerate(found.events):
-        if isinstance(entry, Charged):
-            unbuilt.numbers.append(number)
-            unbuilt.charged.append(entry)
-        elif isinstance(entry, Duplicate):
-            record.duplicates.append(to_builtins(entry))
-        else:
-            record.letters.append(to_builtins(entry))
-    charged = len(unbuilt.charged) - before
-    unbuilt.records.append(record)
-    unbuilt.owners.extend(repeat(record, charged))
-    unbuilt.entries.extend(repeat(Entries(value), charged))
-    return record.events
+class _Unbuilt:
+    """Records whose charges are not built yet. `events`: verdicts that they hold."""
 
+    def __init__(self) -> None:
+        self.events = 0
+        self._records: list[tuple[RatedRecord, int]] = []  # and how many charges each will have
+        self._charged: list[Charged] = []  # of all records, in order
+        self._entries: list[Entries] = []  # of each of those
+        self._partitions: list[int] = []
 
-def _build(unbuilt: _Unbuilt) -> Iterator[list[RatedRecord]]:
-    """Build the rows, with a rest after each few; then yield the records."""
-    for start in range(0, len(unbuilt.charged), ENTRIES_BETWEEN_RESTS):
-        few = slice(start, start + ENTRIES_BETWEEN_RESTS)
-        charged = unbuilt.charged[few]
-        partitions = [record.batch.partition for record in unbuilt.owners[few]]
-        for record, charge in zip(
-            unbuilt.owners[few],
-            map(
-                Charge,
-                unbuilt.entries[few],
-                unbuilt.numbers[few],
-                [entry.offset for entry in charged],
-                [entry.index for entry in charged],
-                *_rows(partitions, charged),
-                [
-                    _payer(entry.event.customer_id, entry.event.user_id, entry.event.team_id)
-                    for entry in charged
-                ],
-                [entry.event.idempotency_key for entry in charged],
-                [entry.credits for entry in charged],
-                [entry.replay_of for entry in charged],
-            ),
-            strict=True,
-        ):
-            record.charges.append(charge)
-        yield []
-    yield unbuilt.records
+    def add(self, rated_offset: int, value: bytes) -> None:
+        """Decode a record and sort its entries by verdict."""
+        found = read_value(value)
+        record = RatedRecord(rated_offset, batch_of(found), len(found.events), [], [], [])
+        before = len(self._charged)
+        for entry in found.events:
+            if isinstance(entry, Charged):
+                self._charged.append(entry)
+            elif isinstance(entry, Duplicate):
+                record.duplicates.append(to_builtins(entry))
+            else:
+                record.letters.append(to_builtins(entry))
+        count = len(self._charged) - before
+        self.events += record.events
+        self._records.append((record, count))
+        self._entries.extend(repeat(Entries(value), count))
+        self._partitions.extend(repeat(found.partition, count))
 
-
-def _rows(
-    partitions: Sequence[int], charged: Sequence[Charged]
-) -> tuple[Sequence[bytes], Sequence[str | None]]:
-    """Return the row of each entry, and why there is none."""
-    try:
-        return usage_event_rows(partitions, charged), [None] * len(charged)
-    except RowRefusedError as error:
-        if len(charged) == 1:
-            return [b""], [str(error)]
-    alone = [_rows([one], [entry]) for one, entry in zip(partitions, charged, strict=True)]
-    return [row for (row,), _ in alone], [refusal for _, (refusal,) in alone]
-
-
-@lru_cache(maxsize=16_384)  # one object for all events of a payer
-def _payer(customer_id: str, user_id: str | None, team_id: str | None) -> Payer:
-    return customer_id, user_id, team_id
+    def build(self) -> Iterator[list[RatedRecord]]:
+        """Build the charges, with a rest after each few; then yield the records."""
+        charges: list[Charge] = []
+        for start in range(0, len(self._charged), EVENTS_BETWEEN_RESTS):
+            few = slice(start, start + EVENTS_BETWEEN_RESTS)
+            charges += build_charges(self._partitions[few], self._entries[few], self._charged[few])
+            yield []
+        rest = iter(charges)
+        for record, count in self._records:
+            record.charges.extend(islice(rest, count))
+        yield [record for record, _ in self._records]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +123,16 @@ class Applied:
     conflicts: int = 0
     refused: int = 0  # of charges
     unproven: int = 0  # of duplicates: nothing that they repeat is charged
+    epoch_field: bytes = field(init=False)  # the last field of the charges' rows
+
+    def __post_init__(self) -> None:
+        """Make the field once for all rows."""
+        self.epoch_field = epoch_field(self.epoch)
 
     @property
     def partition(self) -> int:
         """The partition of the raw topic, and of the rated one."""
         return self.record.batch.partition
-
-    @property
-    def epoch_field(self) -> bytes:
-        """The last field of the charges' rows."""
-        return epoch_field(self.epoch)
 
     @property
     def charged(self) -> int:

@@ -109,18 +109,22 @@ class Batch(Struct, frozen=True):
 
 
 class Entries:
-    """A record's entries as `decode_batch` gives them, decoded once somebody asks for one."""
+    """A record's charged entries as `decode_batch` gives them, decoded once one is asked for."""
 
-    __slots__ = ("_entries", "_value")
+    __slots__ = ("_charged", "_value")
 
     def __init__(self, value: bytes) -> None:
         self._value = value
-        self._entries: list[Any] = []
+        self._charged: dict[tuple[int, int], ChargedEntry] = {}
 
-    def charged(self, number: int) -> ChargedEntry:
-        """Return the charged entry of a number, from 0, within the record."""
-        self._entries = self._entries or decode_batch(self._value).events
-        return cast("ChargedEntry", self._entries[number])
+    def charged(self, offset: int, index: int) -> ChargedEntry:
+        """Return the entry that stands there."""
+        if not self._charged:
+            self._charged = {
+                (entry["offset"], entry["index"]): cast("ChargedEntry", entry)
+                for entry in decode_batch(self._value).events
+            }
+        return self._charged[offset, index]
 
 
 _decode = Decoder(RatedValue).decode

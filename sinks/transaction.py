@@ -18,9 +18,10 @@ from psycopg.errors import SerializationFailure, UniqueViolation
 
 from schemas.dead_letter import Position, Reason
 from sinks import copy_rows
-from sinks.batch import Applied, Charge, Clipped, Payer, RatedRecord, Reached, clip
+from sinks.batch import Applied, Clipped, RatedRecord, Reached, clip
 from sinks.binary_columns import int64s
 from sinks.burn_rows import BURN_RANDOMNESS_BYTES, burn_rows, burn_tail
+from sinks.charges import Charge, Payer
 from sinks.copy_rows import bigint_array, microseconds, text_array, uuid_array
 from sinks.outcome_rows import (
     Repeat,
@@ -141,7 +142,7 @@ async def check_customers(work: Work) -> None:
     if not work.charges:
         return
     fit = [charge for charge, _ in work.charges if charge.refusal is None]
-    customers = {charge.customer_id for charge in fit}
+    customers = {charge.payer.customer_id for charge in fit}
     rows = await work.fetch("find_customers", {"customers": text_array(customers)})
     known = {row[0] for row in rows}
     if known == customers and len(fit) == len(work.charges):
@@ -179,7 +180,7 @@ def _usage_rows(pairs: Sequence[Pair]) -> Iterator[bytes]:
 
 
 def _customer(pair: Pair) -> str:
-    return pair[0].payer[0]
+    return pair[0].payer.customer_id
 
 
 async def _copy_charges(work: Work, pairs: list[Pair]) -> list[Pair]:
@@ -288,9 +289,9 @@ async def _choose_wallets(work: Work) -> dict[Payer, str]:
     """Return the wallet that pays for each payer of debits; customers without any get one."""
     distinct = {charge.payer for charge, _ in work.debited}
     wanted = {
-        "customers": text_array({customer for customer, _, _ in distinct}),
-        "teams": text_array({team for _, _, team in distinct if team is not None}),
-        "users": text_array({user for _, user, _ in distinct if user is not None}),
+        "customers": text_array({payer.customer_id for payer in distinct}),
+        "teams": text_array({payer.team_id for payer in distinct if payer.team_id is not None}),
+        "users": text_array({payer.user_id for payer in distinct if payer.user_id is not None}),
     }
     # A wallet of that name may be somebody else's; then ours gets one of its own.
     suffixes = iter(("", f"_{uuid4().hex}"))
@@ -300,9 +301,9 @@ async def _choose_wallets(work: Work) -> dict[Payer, str]:
         chosen: dict[Payer, str] = {}
         without = set()
         for payer in distinct:
-            wallet = choose_wallet(by_scope, *payer)
+            wallet = choose_wallet(by_scope, payer.customer_id, payer.user_id, payer.team_id)
             if wallet is None:
-                without.add(payer[0])
+                without.add(payer.customer_id)
             else:
                 chosen[payer] = wallet
         if not without:
@@ -333,7 +334,7 @@ async def copy_transactions(work: Work) -> None:
     )
     if burns.refused:
         await _remove(work, [work.debited[number] for number in burns.refused])
-    customers = {wallet: payer[0] for payer, wallet in work.payers.items()}
+    customers = {wallet: payer.customer_id for payer, wallet in work.payers.items()}
     await copy_bytes(
         work.connection,
         copy_rows.COPY_CREDIT_TRANSACTIONS,

@@ -21,7 +21,8 @@ from schemas.dead_letter import Position, Reason
 from schemas.pricing import Price, PriceBook
 from schemas.rated import DuplicateEntry, Fold, RatedBatch, encode_batch
 from schemas.timestamps import TimestampPolicy
-from sinks.batch import Applied, Charge, Clipped, RatedRecord, Reached, read_record
+from sinks.batch import Applied, Clipped, RatedRecord, Reached, read_record
+from sinks.charges import Charge
 from sinks.wallets import Account, Wallet, choose_wallet, wallets_by_scope
 from streams.decode import DecodedRecord, decode_record
 from streams.producer import headers_of

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.rated import RatedBatch
-from sinks.batch import Charge, Reached, clip
+from sinks.batch import Reached, clip
+from sinks.charges import Charge
 from sinks.wallets import Account
 from tests.burning import Debit, burn
 from tests.rated_batches import batch, charged, event_id, record

@@ -12,9 +12,9 @@ import pytest
 from schemas.rated import ChargedEntry
 from sinks.binary_columns import int64s
 from sinks.burn_rows import burn_rows
-from sinks.copy_rows import RowRefusedError, epoch_field, microseconds
-from sinks.rated_values import Charged
-from sinks.usage_rows import usage_event_rows
+from sinks.charges import build_charges
+from sinks.copy_rows import epoch_field, microseconds
+from sinks.rated_values import Charged, Entries
 from sinks.wallets import Account, burn
 from tests.rated_batches import charged, event_id
 
@@ -24,8 +24,9 @@ def read(entry: ChargedEntry) -> Charged:
 
 
 def usage_event_row(partition: int, entry: ChargedEntry) -> bytes:
-    (row,) = usage_event_rows([partition], [read(entry)])
-    return row
+    (charge,) = build_charges([partition], [Entries(b"")], [read(entry)])
+    assert charge.refusal is None
+    return charge.row
 
 
 def burn_ids(count: int, milliseconds: int, randomness: bytes) -> list[bytes]:
@@ -65,8 +66,11 @@ def test_what_postgres_cannot_hold_is_refused(bad: dict[str, Any]) -> None:
     entry = read(charged(0))
     for name, value in bad.items():
         setattr(entry.event, name, value)
-    with pytest.raises(RowRefusedError):
-        usage_event_rows([0, 0], [read(charged(0)), entry])
+    refused, fit = build_charges([0, 0], [Entries(b"")] * 2, [entry, read(charged(1))])
+    assert (refused.row, refused.offset, fit.offset) == (b"", 0, 1)
+    assert refused.refusal
+    assert fit.row
+    assert fit.refusal is None
 
 
 def test_a_bug_is_no_refusal() -> None:
