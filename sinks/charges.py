@@ -22,7 +22,7 @@ from sinks.copy_rows import (
     field,
     int8_field,
     text_array,
-    text_field,
+    text_fields,
 )
 from sinks.rated_values import Charged, Entries, Event
 
@@ -37,7 +37,7 @@ _HEAD = FixedFields(
     source_offset=">i8",
     source_index=">i4",
 )
-_EVENT_ID = slice(6, 22)  # behind the count of fields and its own length
+EVENT_ID = slice(6, 22)  # in a row: behind the count of fields and its own length
 _dump_decimal = adapters.get_dumper(Decimal, PyFormat.BINARY)(Decimal).dump
 _EMPTY_OBJECT = field(b"\x01{}")
 _NO_AMOUNTS = b"".join((_EMPTY_OBJECT, NULL, NULL, NULL))
@@ -81,7 +81,7 @@ class Charge(Struct, gc=False):
     @property
     def event_id(self) -> bytes:
         """The id as 16 bytes; only of what has a row."""
-        return self.row[_EVENT_ID]
+        return self.row[EVENT_ID]
 
     @property
     def entry(self) -> ChargedEntry:
@@ -125,6 +125,7 @@ def _build(
     )
     costs = numerics([one.cost_usd for one in charged])
     keys = [event.idempotency_key for event in events]
+    key_fields = text_fields(keys)
     rows = [
         b"".join(
             (
@@ -143,11 +144,11 @@ def _build(
                     event.unit_type,
                 ),
                 _amounts(event),
-                NULL if key is None else text_field(key),
+                key,
             )
         )
         for head, cost, payer, one, event, key in zip(
-            heads, costs, payers, charged, events, keys, strict=True
+            heads, costs, payers, charged, events, key_fields, strict=True
         )
     ]
     replays = [one.replay_of for one in charged]
@@ -173,14 +174,14 @@ def _refused(entries: Entries, charged: Charged, refusal: str) -> Charge:
 
 @lru_cache(maxsize=16_384)
 def _payer(customer_id: str, user_id: str | None, team_id: str | None) -> Payer:
-    fields = b"".join(map(_optional_text, (customer_id, team_id, user_id)))
-    return Payer(customer_id, user_id, team_id, fields)
+    fields = text_fields((customer_id, team_id, user_id))
+    return Payer(customer_id, user_id, team_id, b"".join(fields))
 
 
 @lru_cache(maxsize=16_384)
 def _what(price_ids: Sequence[str], *texts: str | None) -> bytes:
     """Return the texts from `event_type` to `unit_type`, and `price_ids`."""
-    return b"".join(map(_optional_text, texts)) + field(text_array(price_ids))
+    return b"".join(text_fields(texts)) + field(text_array(price_ids))
 
 
 def _amounts(event: Event) -> bytes:
@@ -197,10 +198,6 @@ def _amounts(event: Event) -> bytes:
             NULL if quantity is None else _number(quantity),
         )
     )
-
-
-def _optional_text(value: str | None) -> bytes:
-    return NULL if value is None else text_field(value)
 
 
 def _number(value: float) -> bytes:

@@ -37,16 +37,19 @@ def field(data: bytes) -> bytes:
     return _length(len(data)) + data
 
 
-def text_field(value: str) -> bytes:
-    """Return a field of text. Raises RowRefusedError, UnicodeEncodeError."""
-    data = value.encode()
-    if b"\0" in data:
+def text_fields(values: Sequence[str | None]) -> list[bytes]:
+    """Return fields of text; None is NULL. Raises RowRefusedError, UnicodeEncodeError."""
+    if "\0" in "".join([value for value in values if value]):
         raise RowRefusedError("text must not hold the character U+0000")
-    return _length(len(data)) + data
+    return [
+        NULL if value is None else _length(len(data := value.encode())) + data for value in values
+    ]
 
 
-# Customers, models, features and sizes come again and again.
-repeated_text_field = lru_cache(maxsize=16_384)(text_field)
+@lru_cache(maxsize=16_384)  # customers, wallets, prices come again and again
+def text_field(value: str) -> bytes:
+    """Return a field of text. Raises as `text_fields` does."""
+    return text_fields([value])[0]
 
 
 def int8_field(value: int) -> bytes:
@@ -72,9 +75,7 @@ def bigint_array(values: Iterable[int]) -> Array:
 
 def text_array(values: Iterable[str | None]) -> Array:
     """Return an array of text; None is NULL. Raises RowRefusedError."""
-    return array_of(
-        TEXT_OID, [NULL if value is None else repeated_text_field(value) for value in values]
-    )
+    return array_of(TEXT_OID, [NULL if value is None else text_field(value) for value in values])
 
 
 # Fields that come again and again together stand together, and are kept together: whose, then what.

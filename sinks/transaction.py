@@ -21,7 +21,7 @@ from sinks import copy_rows
 from sinks.batch import Applied, Clipped, RatedRecord, Reached, clip
 from sinks.binary_columns import int64s
 from sinks.burn_rows import BURN_RANDOMNESS_BYTES, burn_rows, burn_tail
-from sinks.charges import Charge, Payer
+from sinks.charges import EVENT_ID, Charge, Payer
 from sinks.copy_rows import bigint_array, microseconds, text_array, uuid_array
 from sinks.outcome_rows import (
     Repeat,
@@ -142,7 +142,7 @@ async def check_customers(work: Work) -> None:
     if not work.charges:
         return
     fit = [charge for charge, _ in work.charges if charge.refusal is None]
-    customers = {charge.payer.customer_id for charge in fit}
+    customers = {payer.customer_id for payer in {charge.payer for charge in fit}}
     rows = await work.fetch("find_customers", {"customers": text_array(customers)})
     known = {row[0] for row in rows}
     if known == customers and len(fit) == len(work.charges):
@@ -340,7 +340,7 @@ async def copy_transactions(work: Work) -> None:
         copy_rows.COPY_CREDIT_TRANSACTIONS,
         burn_rows(
             burns,
-            np.frombuffer(b"".join([charge.event_id for charge, _ in work.debited]), "V16"),
+            np.frombuffer(b"".join([charge.row[EVENT_ID] for charge, _ in work.debited]), "V16"),
             [burn_tail(wallet, customers[wallet]) for wallet in work.accounts],
             time.time_ns() // 1_000_000,
             os.urandom(BURN_RANDOMNESS_BYTES),

@@ -127,7 +127,7 @@ def burn(accounts: Sequence[Account], wallets: Int64s, credits_: Int64s, now: in
 def _refused(accounts: Sequence[Account], wallets: Int64s, credits_: Int64s) -> list[int]:
     """Return the numbers of the debits that are one too many; hardly ever are there any."""
     lowest = min((account.balance for account in accounts), default=0)
-    if lowest - len(credits_) * max(credits_.tolist(), default=0) >= BALANCE_MIN:
+    if lowest - len(credits_) * int(credits_.max(initial=0)) >= BALANCE_MIN:
         return []
     balances = [account.balance for account in accounts]
     refused = []
