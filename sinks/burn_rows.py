@@ -11,7 +11,7 @@ from sinks.wallets import Burns
 
 BURN_DESCRIPTION = "AI usage credit burn"
 BURN_RANDOMNESS_BYTES = 9
-ROWS_PER_PIECE = 1_000
+ROWS_PER_PIECE = 500  # as much as psycopg sends in one go
 
 _COUNT_START_MAX = (1 << 47) - 1  # room to count on within 48 bits
 _COUNT_DIGITS = 12

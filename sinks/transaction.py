@@ -37,7 +37,7 @@ from sinks.statements import statement
 from sinks.wallets import Account, Wallet, burn, choose_wallet, wallets_by_scope
 
 CONFLICT_ROUNDS_MAX = 20
-ROWS_PER_PIECE = 500
+ROWS_PER_PIECE = 400  # as much as psycopg sends in one go
 
 Pair = tuple[Charge, Applied]
 Identity = tuple[str, bytes, str | None]  # customer, id as 16 bytes, key
