@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.rated import RatedBatch, decode_batch, encode_batch
@@ -72,6 +72,7 @@ BATCHES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(BATCHES)
 def test_a_record_is_read_as_decode_batch_reads_it(one: RatedBatch) -> None:
     """Every field of every verdict that a row is made of."""
@@ -106,6 +107,7 @@ def test_a_record_is_read_as_decode_batch_reads_it(one: RatedBatch) -> None:
         assert found.replay_of == entry.get("replay_of")
 
 
+@settings(deadline=None)
 @given(st.lists(BATCHES, max_size=4))
 def test_records_read_together_are_as_each_read_alone(batches: list[RatedBatch]) -> None:
     """Rows may be built for many records at once: what belongs to whom stays so."""
@@ -123,6 +125,7 @@ def _essence(charge: Charge) -> tuple[Any, ...]:
     return charge.entry, charge.event_id, charge.refusal, whose, charge.key, charge.credits
 
 
+@settings(deadline=None)
 @given(st.lists(TIMES, min_size=1))
 def test_times_are_those_of_the_calendar(texts: list[str]) -> None:
     """With seconds and fractions or without, cut to microseconds."""
@@ -130,6 +133,7 @@ def test_times_are_those_of_the_calendar(texts: list[str]) -> None:
     assert timestamps(texts).tolist() == expected
 
 
+@settings(deadline=None)
 @given(st.lists(COSTS, min_size=1))
 def test_costs_keep_their_value_and_their_decimals(texts: list[str]) -> None:
     """To the last of 18 places, beside others that are shorter or longer."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.rated import RatedBatch
@@ -65,6 +65,7 @@ def rated(log: list[list[int]], first: int, following: int) -> RatedBatch:
     )
 
 
+@settings(deadline=None)
 @given(log=logs, cuts=cuts, together=st.integers(1, 5), clock=st.lists(st.integers(0, 50)))
 def test_any_batching_gives_the_same_ledger(
     log: list[list[int]], cuts: list[tuple[int, int]], together: int, clock: list[int]
@@ -89,6 +90,7 @@ def test_any_batching_gives_the_same_ledger(
     )
 
 
+@settings(deadline=None)
 @given(log=logs, cuts=cuts)
 def test_what_is_applied_neither_overlaps_nor_leaves_a_hole(
     log: list[list[int]], cuts: list[tuple[int, int]]
@@ -102,6 +104,7 @@ def test_what_is_applied_neither_overlaps_nor_leaves_a_hole(
     assert ends[-1] == model.reached.next_offset
 
 
+@settings(deadline=None)
 @given(
     balance=st.integers(-(2**63), 2**63 - 1),
     credits_=st.lists(st.integers(1, 2**63 - 1), max_size=20),
