@@ -30,6 +30,7 @@ ends it, too. Nothing is ever skipped.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,7 +42,7 @@ import structlog
 from deploy.runtime.exit import ExitCode, die
 from deploy.runtime.runs import Run
 from sinks import metrics
-from sinks.batch import ENTRIES_BETWEEN_RESTS, LogMadeAgainError, build_rows, decode_record
+from sinks.batch import LogMadeAgainError, RatedRecord, read_records
 from sinks.inbox import Gathering, Inbox
 from sinks.postgres import (
     BLOCKED_SECONDS,
@@ -81,6 +82,7 @@ RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 5.0
 LEFT_OUT_RETRY_SECONDS = 0.1
 LOOK_BEHIND_SECONDS = 10.0
+REST_SECONDS_MAX = 0.002
 
 Step = Callable[[Work], Awaitable[None]]
 
@@ -108,14 +110,20 @@ STEPS: tuple[Step, ...] = (
 )
 
 
+# Postgres is busy with these for long. The answers to the others come at once, and there are many.
+LONG_STEPS = frozenset({copy_events, copy_transactions, commit})
+
+
 async def run_step(step: Step, work: Work) -> None:
     """Run one step. Tests put their crashes around this function."""
     await step(work)
 
 
-async def apply(work: Work) -> None:
-    """Run all steps, in their order."""
+async def apply(work: Work, leisure: asyncio.Event | None = None) -> None:
+    """Run all steps, in their order. `leisure`: is set while there is time for other work."""
     for step in STEPS:
+        if leisure is not None:
+            (leisure.set if step in LONG_STEPS else leisure.clear)()
         await run_step(step, work)
 
 
@@ -144,6 +152,8 @@ class SinkAgent:
         self._left_out_since: dict[int, float] = {}
         self._looked_behind: dict[int, float] = {}  # partition -> monotonic seconds
         self._retry_seconds = RETRY_SECONDS_MIN
+        self._leisure = asyncio.Event()
+        self._leisure.set()
 
     def resumed(self, partition: int, offset: int, ledger_rated_offset: int) -> None:
         """Note that a partition is read from `offset` on, and where its ledger stands.
@@ -201,18 +211,19 @@ class SinkAgent:
         """Decode and build rows while Postgres works; it waits for none of it for long."""
         while True:
             run, came_at = await self._inbox.next_unread()
-            records = []
-            since_rest = 0
-            for one in run.records:
-                record = decode_record(one.offset, one.value)
-                since_rest += record.events
-                if since_rest >= ENTRIES_BETWEEN_RESTS:
-                    since_rest = 0
-                    await asyncio.sleep(0)
-                for _ in build_rows(record):
-                    await asyncio.sleep(0)
-                records.append(record)
+            records: list[RatedRecord] = []
+            for done in read_records((one.offset, one.value) for one in run.records):
+                records += done
+                await self._rest()
             self._inbox.put(run, records, came_at)
+
+    async def _rest(self) -> None:
+        """Let what waits have its turn: a step that waits for an answer alone, soon to come."""
+        await asyncio.sleep(0)
+        if not self._leisure.is_set():
+            with contextlib.suppress(TimeoutError):  # it waits for a lock
+                async with asyncio.timeout(REST_SECONDS_MAX):
+                    await self._leisure.wait()
 
     async def _write(self) -> None:
         while True:
@@ -242,8 +253,11 @@ class SinkAgent:
             on_committed=lambda done: self._committed(gathering, done),
         )
         started_at = time.monotonic()
-        async with unblocking(self._settings.database_url, connection.info.backend_pid):
-            await apply(work)
+        try:
+            async with unblocking(self._settings.database_url, connection.info.backend_pid):
+                await apply(work, self._leisure)
+        finally:
+            self._leisure.set()
         metrics.TRANSACTION_SECONDS.observe(time.monotonic() - started_at)
         report(work, time.monotonic() - gathering.received_at)
         await self._press(work)

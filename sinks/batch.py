@@ -4,118 +4,98 @@ The rule is `schemas.rated.cover`, the one that the streams fold by, too.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import NamedTuple, cast
+from itertools import chain, islice, repeat
+
+from msgspec import to_builtins
 
 from schemas.dead_letter import Position
-from schemas.rated import (
-    ChargedEntry,
-    Cover,
-    DeadLetterEntry,
-    DuplicateEntry,
-    Kind,
-    RatedBatch,
-    cover,
-    decode_batch,
-)
-from sinks.copy_rows import RowRefusedError, epoch_field, usage_event_row
+from schemas.rated import Cover, DeadLetterEntry, DuplicateEntry, Kind, cover
+from sinks.charges import Charge, build_charges
+from sinks.copy_rows import epoch_field
+from sinks.rated_values import Batch, Charged, Duplicate, Entries, batch_of, read_value
 
-# Some 300 us of work: a transaction whose answer has come meanwhile waits no longer.
-ENTRIES_BETWEEN_RESTS = 100
-
-
-# customer, user, team
-Payer = tuple[str, str | None, str | None]
-
-
-class Charge(NamedTuple):
-    """A charged event with its UsageEvent row, built before the transaction begins.
-
-    `refusal`: why Postgres cannot hold it; then there is no row. What every transaction needs of an
-    event stands here, taken while it was at hand: thousands of events later the processor has
-    nothing of them left in its caches, and each walk over the entries waits for memory.
-    """
-
-    entry: ChargedEntry
-    row: bytes
-    refusal: str | None
-    payer: Payer
-    event_id: str
-    credits: int
-    replay_of: str | None
-
-    @property
-    def customer_id(self) -> str:
-        """Whose event it is."""
-        return self.payer[0]
+# Less than a millisecond of work: a transaction whose answer has come meanwhile waits no longer.
+EVENTS_BETWEEN_RESTS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class RatedRecord:
-    """One record of `usage.rated`; each list in (offset, index) order."""
+    """One record of `usage.rated`; each list in (offset, index) order.
+
+    `events`: verdicts that the record holds.
+    """
 
     rated_offset: int
-    batch: RatedBatch
+    batch: Batch
+    events: int
     charges: list[Charge]
     duplicates: list[DuplicateEntry]
     letters: list[DeadLetterEntry]
 
-    @property
-    def events(self) -> int:
-        """Verdicts that the record holds."""
-        return len(self.batch.events)
-
 
 def read_record(rated_offset: int, value: bytes) -> RatedRecord:
     """Decode a record and build its rows. Raises ValueError on a format of another release."""
-    record = decode_record(rated_offset, value)
-    for _ in build_rows(record):
-        pass
+    (record,) = chain.from_iterable(read_records([(rated_offset, value)]))
     return record
 
 
-def decode_record(rated_offset: int, value: bytes) -> RatedRecord:
-    """Decode a record; `build_rows` then fills it. Raises ValueError as `read_record` does."""
-    return RatedRecord(rated_offset, decode_batch(value), [], [], [])
+def read_records(values: Iterable[tuple[int, bytes]]) -> Iterator[list[RatedRecord]]:
+    """Decode records, given as (rated offset, value), and build their rows.
+
+    Yields those that are done, and none where it merely rests. Rows are built for many events at
+    once, whatever records they stand in. Raises ValueError as `read_record` does.
+    """
+    unbuilt = _Unbuilt()
+    for rated_offset, value in values:
+        unbuilt.add(rated_offset, value)
+        if unbuilt.events >= EVENTS_BETWEEN_RESTS:
+            yield []
+            yield from unbuilt.build()
+            unbuilt = _Unbuilt()
+    yield from unbuilt.build()
 
 
-def build_rows(record: RatedRecord) -> Iterator[None]:
-    """Sort the entries by verdict and build the rows of charges, with a rest after each few."""
-    partition = record.batch.partition
-    charges = record.charges
-    for number, entry in enumerate(record.batch.events, start=1):
-        verdict = entry["verdict"]
-        if verdict == "charged":
-            charges.append(_charge(partition, cast("ChargedEntry", entry)))
-        elif verdict == "duplicate":
-            record.duplicates.append(cast("DuplicateEntry", entry))
-        elif verdict == "dead-letter":
-            record.letters.append(cast("DeadLetterEntry", entry))
-        else:
-            raise ValueError(
-                f"rated record {record.rated_offset} holds the unknown verdict {verdict!r}"
-            )
-        if not number % ENTRIES_BETWEEN_RESTS:
-            yield
+class _Unbuilt:
+    """Records whose charges are not built yet. `events`: verdicts that they hold."""
 
+    def __init__(self) -> None:
+        self.events = 0
+        self._records: list[tuple[RatedRecord, int]] = []  # and how many charges each will have
+        self._charged: list[Charged] = []  # of all records, in order
+        self._entries: list[Entries] = []  # of each of those
+        self._partitions: list[int] = []
 
-def _charge(partition: int, entry: ChargedEntry) -> Charge:
-    event = entry["event"]
-    row, refusal = b"", None
-    try:
-        row = usage_event_row(partition, entry)
-    except RowRefusedError as error:
-        refusal = str(error)
-    payer = _payer(event["customer_id"], event.get("user_id"), event.get("team_id"))
-    replay_of = entry.get("replay_of")
-    return Charge(entry, row, refusal, payer, event["event_id"], entry["credits"], replay_of)
+    def add(self, rated_offset: int, value: bytes) -> None:
+        """Decode a record and sort its entries by verdict."""
+        found = read_value(value)
+        record = RatedRecord(rated_offset, batch_of(found), len(found.events), [], [], [])
+        before = len(self._charged)
+        for entry in found.events:
+            if isinstance(entry, Charged):
+                self._charged.append(entry)
+            elif isinstance(entry, Duplicate):
+                record.duplicates.append(to_builtins(entry))
+            else:
+                record.letters.append(to_builtins(entry))
+        count = len(self._charged) - before
+        self.events += record.events
+        self._records.append((record, count))
+        self._entries.extend(repeat(Entries(value), count))
+        self._partitions.extend(repeat(found.partition, count))
 
-
-@lru_cache(maxsize=16_384)  # one object for all events of a payer
-def _payer(customer_id: str, user_id: str | None, team_id: str | None) -> Payer:
-    return customer_id, user_id, team_id
+    def build(self) -> Iterator[list[RatedRecord]]:
+        """Build the charges, with a rest after each few; then yield the records."""
+        charges: list[Charge] = []
+        for start in range(0, len(self._charged), EVENTS_BETWEEN_RESTS):
+            few = slice(start, start + EVENTS_BETWEEN_RESTS)
+            charges += build_charges(self._partitions[few], self._entries[few], self._charged[few])
+            yield []
+        rest = iter(charges)
+        for record, count in self._records:
+            record.charges.extend(islice(rest, count))
+        yield [record for record, _ in self._records]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +123,16 @@ class Applied:
     conflicts: int = 0
     refused: int = 0  # of charges
     unproven: int = 0  # of duplicates: nothing that they repeat is charged
+    epoch_field: bytes = field(init=False)  # the last field of the charges' rows
+
+    def __post_init__(self) -> None:
+        """Make the field once for all rows."""
+        self.epoch_field = epoch_field(self.epoch)
 
     @property
     def partition(self) -> int:
         """The partition of the raw topic, and of the rated one."""
         return self.record.batch.partition
-
-    @property
-    def epoch_field(self) -> bytes:
-        """The last field of the charges' rows."""
-        return epoch_field(self.epoch)
 
     @property
     def charged(self) -> int:
@@ -171,8 +151,7 @@ class Applied:
 
     def position(self, charge: Charge) -> Position:
         """Return where the charge's event stands."""
-        entry = charge.entry
-        return Position(self.partition, self.epoch, entry["offset"], entry["index"])
+        return Position(self.partition, self.epoch, charge.offset, charge.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +215,7 @@ def clip(reached: Reached, records: Iterable[RatedRecord]) -> Clipped:
     return Clipped(reached, applied, passed_over, replays)
 
 
-def _require_same_log(reached: Reached, batch: RatedBatch) -> None:
+def _require_same_log(reached: Reached, batch: Batch) -> None:
     """Refuse records below the position with a later broker time than any that was applied.
 
     A true replay has none: the maximum is over everything below the position.
@@ -258,18 +237,14 @@ def _remainder(reached: Reached, record: RatedRecord) -> Applied:
         reached.epoch,
         first,
         record.batch.next_offset,
-        record.charges[_below(first, [charge.entry for charge in record.charges]) :]
-        if record.batch.first_offset < first
-        else record.charges,
-        record.duplicates[_below(first, record.duplicates) :],
-        record.letters[_below(first, record.letters) :],
+        record.charges[_below(first, [one.offset for one in record.charges]) :],
+        record.duplicates[_below(first, [one["offset"] for one in record.duplicates]) :],
+        record.letters[_below(first, [one["offset"] for one in record.letters]) :],
     )
 
 
-def _below(
-    offset: int, entries: "list[ChargedEntry] | list[DuplicateEntry] | list[DeadLetterEntry]"
-) -> int:
-    return bisect_left(entries, offset, key=lambda entry: entry["offset"])
+def _below(offset: int, offsets: Sequence[int]) -> int:
+    return bisect_left(offsets, offset)
 
 
 def _advance(reached: Reached, record: RatedRecord, *, epoch: int) -> Reached:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from enum import Enum
-from itertools import islice
 from typing import Any
 
 import psycopg
@@ -20,7 +19,6 @@ log = structlog.get_logger("postgres")
 APPLICATION_NAME = "burnstream-sink"
 BLOCKED_SECONDS = 10.0
 BLOCKED_POLL_SECONDS = 2.0
-ROWS_PER_PIECE = 500
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -77,15 +75,16 @@ async def connect(database_url: str, application_name: str = APPLICATION_NAME) -
     )
 
 
-async def copy_bytes(connection: Connection, copy_statement: bytes, rows: Iterable[bytes]) -> None:
-    """Write rows that are bytes already, piece by piece.
+async def copy_bytes(
+    connection: Connection, copy_statement: bytes, pieces: Iterable[bytes]
+) -> None:
+    """Write rows that are bytes already, some of them in each piece.
 
-    Rows that are built as they are asked for are built while Postgres works on those before them.
+    Pieces that are built as they are asked for are built while Postgres works on those before them.
     """
-    pieces = iter(rows)
     lead = SIGNATURE
     async with connection.cursor() as cursor, cursor.copy(copy_statement) as copy:
-        while piece := b"".join(islice(pieces, ROWS_PER_PIECE)):
+        for piece in pieces:
             await copy.write(lead + piece)
             lead = b""
         await copy.write(lead + TRAILER)

@@ -9,25 +9,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from operator import itemgetter
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import numpy as np
 import psycopg
 from psycopg.errors import SerializationFailure, UniqueViolation
 
 from schemas.dead_letter import Position, Reason
-from schemas.events import UsageEvent
 from sinks import copy_rows
-from sinks.batch import Applied, Charge, Clipped, Payer, RatedRecord, Reached, clip
-from sinks.copy_rows import (
-    BURN_RANDOMNESS_BYTES,
-    bigint_array,
-    burn_rows,
-    microseconds,
-    text_array,
-    uuid_array,
-)
+from sinks.batch import Applied, Clipped, RatedRecord, Reached, clip
+from sinks.binary_columns import int64s
+from sinks.burn_rows import BURN_RANDOMNESS_BYTES, burn_rows, burn_tail
+from sinks.charges import EVENT_ID, Charge, Payer
+from sinks.copy_rows import bigint_array, microseconds, text_array, uuid_array
 from sinks.outcome_rows import (
     Repeat,
     Row,
@@ -42,8 +37,10 @@ from sinks.statements import statement
 from sinks.wallets import Account, Wallet, burn, choose_wallet, wallets_by_scope
 
 CONFLICT_ROUNDS_MAX = 20
+ROWS_PER_PIECE = 400  # as much as psycopg sends in one go
 
 Pair = tuple[Charge, Applied]
+Identity = tuple[str, bytes, str | None]  # customer, id as 16 bytes, key
 Parameters = Mapping[str, Any]
 
 
@@ -87,8 +84,8 @@ class Work:
     charges: list[Pair] = field(default_factory=list)  # in (partition, offset, index) order
     repeats: list[Repeat] = field(default_factory=list)  # said to be duplicates, by whomever
     accounts: dict[str, Account] = field(default_factory=dict)
-    debits: list[tuple[str, str, str, int]] = field(default_factory=list)  # as of Debit
     debited: list[Pair] = field(default_factory=list)  # the charge of each debit
+    payers: dict[Payer, str] = field(default_factory=dict)  # the wallet that pays for each
     letter_rows: list[Row] = field(default_factory=list)
     on_committed: Callable[["Work"], None] = _nothing
 
@@ -145,7 +142,7 @@ async def check_customers(work: Work) -> None:
     if not work.charges:
         return
     fit = [charge for charge, _ in work.charges if charge.refusal is None]
-    customers = {charge.customer_id for charge in fit}
+    customers = {payer.customer_id for payer in {charge.payer for charge in fit}}
     rows = await work.fetch("find_customers", {"customers": text_array(customers)})
     known = {row[0] for row in rows}
     if known == customers and len(fit) == len(work.charges):
@@ -170,17 +167,20 @@ async def copy_events(work: Work) -> None:
 
 
 def _usage_rows(pairs: Sequence[Pair]) -> Iterator[bytes]:
-    """Yield rows by customer: what is inserted together into an index lies together there.
+    """Yield rows, some at a time, by customer: what is inserted together lies together in an index.
 
     In a ledger of ten million rows that is a quarter of what a transaction costs Postgres.
     """
-    for charge, applied in sorted(pairs, key=_customer):
-        yield charge.row
-        yield applied.epoch_field
+    ordered = sorted(pairs, key=_customer)
+    for start in range(0, len(ordered), ROWS_PER_PIECE):
+        piece = ordered[start : start + ROWS_PER_PIECE]
+        yield b"".join(
+            [part for charge, applied in piece for part in (charge.row, applied.epoch_field)]
+        )
 
 
 def _customer(pair: Pair) -> str:
-    return pair[0].payer[0]
+    return pair[0].payer.customer_id
 
 
 async def _copy_charges(work: Work, pairs: list[Pair]) -> list[Pair]:
@@ -220,7 +220,9 @@ async def _copy_halves(work: Work, pairs: list[Pair], error: psycopg.Error) -> l
 async def _without_charged(work: Work, pairs: list[Pair]) -> list[Pair]:
     """Drop the events that are charged already, and remember of what."""
     asked = sorted(pairs, key=_customer)  # as they are written, and for the same reason
-    rows = await _find_charged(work, [charge.entry["event"] for charge, _ in asked])
+    rows = await _find_charged(
+        work, [(charge.customer_id, charge.event_id, charge.key) for charge, _ in asked]
+    )
     originals = {id(asked[number - 1]): original for number, original in rows.items()}
     kept = []
     for pair in pairs:
@@ -234,18 +236,18 @@ async def _without_charged(work: Work, pairs: list[Pair]) -> list[Pair]:
 
 async def _without_conflicts(work: Work, pairs: list[Pair]) -> list[Pair]:
     """Drop the events that are charged already, or twice among these, and remember of what."""
-    here: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    here: dict[tuple[str, bytes | str], tuple[int, int, int]] = {}
     kept = []
     for pair in await _without_charged(work, pairs):
-        event, entry = pair[0].entry["event"], pair[0].entry
-        identities = [(event["customer_id"], "id", event["event_id"])]
-        if "idempotency_key" in event:
-            identities.append((event["customer_id"], "key", event["idempotency_key"]))
+        charge = pair[0]
+        identities: list[tuple[str, bytes | str]] = [(charge.customer_id, charge.event_id)]
+        if charge.key is not None:
+            identities.append((charge.customer_id, charge.key))
         original = next((here[identity] for identity in identities if identity in here), None)
         if original is not None:
             _conflict(work, pair, original)
             continue
-        position = (pair[1].partition, entry["offset"], entry["index"])
+        position = (pair[1].partition, charge.offset, charge.index)
         here |= dict.fromkeys(identities, position)
         kept.append(pair)
     return kept
@@ -257,16 +259,14 @@ def _conflict(work: Work, pair: Pair, original: tuple[int, int, int]) -> None:
     work.repeats.append(Repeat(applied, charge.entry, original, "conflict"))
 
 
-async def _find_charged(
-    work: Work, events: Sequence[UsageEvent]
-) -> dict[int, tuple[int, int, int]]:
+async def _find_charged(work: Work, events: Sequence[Identity]) -> dict[int, tuple[int, int, int]]:
     """Return where the charged event stands that shares an identity, by the number (from 1)."""
     rows = await work.fetch(
         "find_charged",
         {
-            "customers": text_array(event["customer_id"] for event in events),
-            "ids": uuid_array(event["event_id"] for event in events),
-            "keys": text_array(event.get("idempotency_key") for event in events),
+            "customers": text_array(customer for customer, _, _ in events),
+            "ids": uuid_array(event_id for _, event_id, _ in events),
+            "keys": text_array(key for _, _, key in events),
         },
     )
     return {number: (partition, offset, index) for number, partition, offset, index in rows}
@@ -277,26 +277,21 @@ async def lock_wallets(work: Work) -> None:
     work.debited = [pair for pair in work.charges if pair[0].credits > 0]
     if not work.debited:
         return
-    wallets = await _choose_wallets(work)
-    work.debits = [
-        (wallet, charge.payer[0], charge.event_id, charge.credits)
-        for wallet, (charge, _) in zip(wallets, work.debited, strict=True)
-    ]
-    ids = sorted(set(wallets))
+    work.payers = await _choose_wallets(work)
+    ids = sorted(set(work.payers.values()))
     rows = await work.fetch("lock_wallets", {"wallets": text_array(ids)})
     if len(rows) < len(ids):
         raise SerializationFailure("a wallet was deleted while it was waited for")
     work.accounts = {row[0]: Account(row[1], row[2], None) for row in rows}
 
 
-async def _choose_wallets(work: Work) -> list[str]:
-    """Return the wallet id of each debited event; customers without any get one."""
-    payers = [charge.payer for charge, _ in work.debited]
-    distinct = set(payers)
+async def _choose_wallets(work: Work) -> dict[Payer, str]:
+    """Return the wallet that pays for each payer of debits; customers without any get one."""
+    distinct = {charge.payer for charge, _ in work.debited}
     wanted = {
-        "customers": text_array({customer for customer, _, _ in distinct}),
-        "teams": text_array({team for _, _, team in distinct if team is not None}),
-        "users": text_array({user for _, user, _ in distinct if user is not None}),
+        "customers": text_array({payer.customer_id for payer in distinct}),
+        "teams": text_array({payer.team_id for payer in distinct if payer.team_id is not None}),
+        "users": text_array({payer.user_id for payer in distinct if payer.user_id is not None}),
     }
     # A wallet of that name may be somebody else's; then ours gets one of its own.
     suffixes = iter(("", f"_{uuid4().hex}"))
@@ -306,13 +301,13 @@ async def _choose_wallets(work: Work) -> list[str]:
         chosen: dict[Payer, str] = {}
         without = set()
         for payer in distinct:
-            wallet = choose_wallet(by_scope, *payer)
+            wallet = choose_wallet(by_scope, payer.customer_id, payer.user_id, payer.team_id)
             if wallet is None:
-                without.add(payer[0])
+                without.add(payer.customer_id)
             else:
                 chosen[payer] = wallet
         if not without:
-            return [chosen[payer] for payer in payers]
+            return chosen
         await work.connection.execute(
             statement("create_wallets"),
             {"prefix": "wallet_", "suffix": next(suffixes), "customers": text_array(without)},
@@ -321,7 +316,7 @@ async def _choose_wallets(work: Work) -> list[str]:
 
 async def copy_transactions(work: Work) -> None:
     """Write a ledger row per debit, each wallet's chain going on from its newest row."""
-    if not work.debits:
+    if not work.debited:
         return
     seqs = bigint_array(account.last_seq for account in work.accounts.values())
     rows = await work.fetch("chain_ends", {"wallets": text_array(work.accounts), "seqs": seqs})
@@ -329,27 +324,37 @@ async def copy_transactions(work: Work) -> None:
     for _, wallet, created_at in rows:
         if created_at is not None:
             work.accounts[wallet].last_created_at = microseconds(created_at)
-    burns = burn(work.accounts, work.debits, now)
+    numbers = {wallet: number for number, wallet in enumerate(work.accounts)}
+    paying = {payer: numbers[wallet] for payer, wallet in work.payers.items()}
+    burns = burn(
+        list(work.accounts.values()),
+        int64s([paying[charge.payer] for charge, _ in work.debited]),
+        int64s([charge.credits for charge, _ in work.debited]),
+        now,
+    )
     if burns.refused:
         await _remove(work, [work.debited[number] for number in burns.refused])
-    burns.rows.sort(
-        key=itemgetter(0)
-    )  # by wallet, for the index's sake, as UsageEvent's by customer
+    customers = {wallet: payer.customer_id for payer, wallet in work.payers.items()}
     await copy_bytes(
         work.connection,
         copy_rows.COPY_CREDIT_TRANSACTIONS,
-        burn_rows(burns.rows, time.time_ns() // 1_000_000, os.urandom(BURN_RANDOMNESS_BYTES)),
+        burn_rows(
+            burns,
+            np.frombuffer(b"".join([charge.row[EVENT_ID] for charge, _ in work.debited]), "V16"),
+            [burn_tail(wallet, customers[wallet]) for wallet in work.accounts],
+            time.time_ns() // 1_000_000,
+            os.urandom(BURN_RANDOMNESS_BYTES),
+        ),
     )
 
 
 async def _remove(work: Work, pairs: list[Pair]) -> None:
     """Take back the rows of events that no wallet can pay."""
-    events = [charge.entry["event"] for charge, _ in pairs]
     await work.connection.execute(
         statement("remove_events"),
         {
-            "customers": [event["customer_id"] for event in events],
-            "ids": [event["event_id"] for event in events],
+            "customers": text_array(charge.customer_id for charge, _ in pairs),
+            "ids": uuid_array(charge.event_id for charge, _ in pairs),
         },
     )
     refused = {id(charge) for charge, _ in pairs}
@@ -380,7 +385,7 @@ async def verify_duplicates(work: Work) -> None:
     """
     if not work.repeats:
         return
-    charged = await _find_charged(work, [one.event for one in work.repeats])
+    charged = await _find_charged(work, [_identity(one) for one in work.repeats])
     proven = []
     for number, one in enumerate(work.repeats, start=1):
         if number in charged:
@@ -395,6 +400,11 @@ async def verify_duplicates(work: Work) -> None:
         reason = Reason.ORIGINAL_NOT_CHARGED
         work.letter_rows.append(refusal_row(applied, one.entry, reason, one.complaint))
     work.repeats = proven
+
+
+def _identity(repeated: Repeat) -> Identity:
+    event = repeated.event
+    return event["customer_id"], UUID(event["event_id"]).bytes, event.get("idempotency_key")
 
 
 async def copy_letters(work: Work) -> None:

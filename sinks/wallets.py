@@ -1,10 +1,12 @@
 """Whose wallet pays, and what each debit makes of its balance. Pure."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from sinks.copy_rows import BurnRow
+import numpy as np
+
+from sinks.binary_columns import Int64s
 
 BALANCE_MIN = -(2**63)
 
@@ -20,15 +22,6 @@ class Wallet(NamedTuple):
     team_id: str | None
 
 
-class Debit(NamedTuple):
-    """What one charged event takes from a wallet."""
-
-    wallet_id: str
-    customer_id: str
-    usage_event_id: str
-    credits: int
-
-
 @dataclass(slots=True)
 class Account:
     """A locked wallet. `last_created_at`: of its newest transaction, microseconds since 2000."""
@@ -37,13 +30,26 @@ class Account:
     last_seq: int
     last_created_at: int | None
 
+    def next_created_at(self, now: int) -> int:
+        """Return the time of the next transaction: strictly behind the last one."""
+        last = self.last_created_at
+        return now if last is None or last < now else last + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Burns:
-    """Ledger rows in the order of the debits, and the numbers of the debits refused."""
+    """What debits made of their accounts: a ledger row each, by wallet, in the order of the debits.
 
-    rows: list[BurnRow] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
+    All but `refused` are columns of those rows; times in microseconds since 2000.
+    """
+
+    debits: Int64s  # the numbers of the debits
+    wallets: Int64s  # the numbers of the accounts
+    credits: Int64s
+    balances_before: Int64s
+    wallet_seqs: Int64s
+    created_at: Int64s
+    refused: Sequence[int]  # numbers of debits that no row was made for
 
 
 def scope_of(wallet: Wallet) -> Scope:
@@ -78,37 +84,56 @@ def choose_wallet(
     return by_scope.get((customer_id, "customer", ""))
 
 
-def burn(
-    accounts: dict[str, Account], debits: Iterable[tuple[str, str, str, int]], now: int
-) -> Burns:
+def burn(accounts: Sequence[Account], wallets: Int64s, credits_: Int64s, now: int) -> Burns:
     """Take each debit, in order, from its account (changed in place) and return the ledger rows.
 
-    `debits`: `Debit`, or tuples of its fields, which cost less to make.
+    A debit is a wallet, the number of its account, and what it takes, 1 or more.
 
     Along a wallet's chain `wallet_seq` counts on and `created_at` rises strictly, from `now`
     (microseconds since 2000) or from the last transaction, whichever is later. A debit that would
     take a balance below what a bigint holds is refused and changes nothing.
     """
-    burns = Burns()
-    for number, (wallet_id, customer_id, usage_event_id, credits_) in enumerate(debits):
-        account = accounts[wallet_id]
-        if account.balance - credits_ < BALANCE_MIN:
-            burns.refused.append(number)
-            continue
-        last = account.last_created_at
-        created_at = now if last is None or last < now else last + 1
-        account.last_seq += 1
-        burns.rows.append(
-            BurnRow(
-                wallet_id,
-                customer_id,
-                usage_event_id,
-                credits_,
-                account.balance,
-                account.last_seq,
-                created_at,
-            )
-        )
-        account.balance -= credits_
-        account.last_created_at = created_at
-    return burns
+    refused = _refused(accounts, wallets, credits_)
+    debits = np.argsort(wallets, kind="stable")
+    if refused:
+        debits = debits[~np.isin(debits, refused)]
+    wallets, credits_ = wallets[debits], credits_[debits]
+    starts = np.flatnonzero(np.diff(wallets, prepend=-1))
+    counts = np.diff(starts, append=len(wallets))
+    # Sums may pass what 64 bits hold and come back: what is left of them is within.
+    spent = np.cumsum(credits_)
+    spent_before = spent - credits_
+    spent_before -= np.repeat(spent_before[starts], counts)
+    ranks = np.arange(len(wallets)) - np.repeat(starts, counts)
+    burnt = [accounts[number] for number in wallets[starts].tolist()]
+    balances = np.array([account.balance for account in burnt], np.int64)
+    seqs = np.array([account.last_seq for account in burnt], np.int64)
+    times = np.array([account.next_created_at(now) for account in burnt], np.int64)
+    balances_before = np.repeat(balances, counts) - spent_before
+    wallet_seqs = np.repeat(seqs + 1, counts) + ranks
+    created_at = np.repeat(times, counts) + ranks
+    ends = starts + counts - 1
+    for account, balance, seq, time in zip(
+        burnt,
+        (balances_before[ends] - credits_[ends]).tolist(),
+        wallet_seqs[ends].tolist(),
+        created_at[ends].tolist(),
+        strict=True,
+    ):
+        account.balance, account.last_seq, account.last_created_at = balance, seq, time
+    return Burns(debits, wallets, credits_, balances_before, wallet_seqs, created_at, refused)
+
+
+def _refused(accounts: Sequence[Account], wallets: Int64s, credits_: Int64s) -> list[int]:
+    """Return the numbers of the debits that are one too many; hardly ever are there any."""
+    lowest = min((account.balance for account in accounts), default=0)
+    if lowest - len(credits_) * int(credits_.max(initial=0)) >= BALANCE_MIN:
+        return []
+    balances = [account.balance for account in accounts]
+    refused = []
+    for number, (wallet, taken) in enumerate(zip(wallets.tolist(), credits_.tolist(), strict=True)):
+        if balances[wallet] - taken < BALANCE_MIN:
+            refused.append(number)
+        else:
+            balances[wallet] -= taken
+    return refused

@@ -18,11 +18,12 @@ DATABASE = "monetization"
 UNPRIVILEGED_USER = "nobody"
 
 # Data are on disk at COMMIT (fsync and synchronous_commit stay on): the ledger's guarantee.
+# Memory for shared_buffers is taken as pages come in: a small ledger takes little.
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "100",
-    "shared_buffers": "256MB",
+    "shared_buffers": "1GB",
     "max_wal_size": "2GB",
     "log_min_messages": "warning",
     "log_timezone": "UTC",

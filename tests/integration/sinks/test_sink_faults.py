@@ -106,12 +106,12 @@ async def test_a_frozen_sink_that_holds_a_partition_is_ended(
 ) -> None:
     """Its session is terminated once it has been in the way too long; ours goes on."""
     monkeypatch.setattr(sink_agent, "BLOCKED_SECONDS", BLOCKED_SECONDS)
-    one = record(0, batch(0, 1, [charged(0)]))
+    one = batch(0, 1, [charged(0)])
     async with await connect(ledger.url) as frozen:
         await frozen.execute(b"BEGIN")
-        await lock_offsets(Work(frozen, TOPIC, {0: [one]}))
+        await lock_offsets(Work(frozen, TOPIC, {0: [record(0, one)]}))
         async with Fed(SinkAgent(settings(ledger))) as fed:
-            await fed.apply(FakeRun(0, one.batch))
+            await fed.apply(FakeRun(0, one))
         with pytest.raises(psycopg.OperationalError):
             await frozen.execute(b"SELECT 1")
 
@@ -132,17 +132,17 @@ async def test_a_wait_that_was_broken_off_ends_nobody(
         return len(attempts) >= number
 
     monkeypatch.setattr(sink_agent, "run_step", count)
-    one = record(0, batch(0, 1, [charged(0)]))
+    one = batch(0, 1, [charged(0)])
     agent = SinkAgent(settings(ledger))
     async with await connect(ledger.url) as other, Fed(agent) as fed:
         await other.execute(b"BEGIN")
-        await lock_offsets(Work(other, TOPIC, {0: [one]}))
-        run = fed.feed(FakeRun(0, one.batch))
+        await lock_offsets(Work(other, TOPIC, {0: [record(0, one)]}))
+        run = fed.feed(FakeRun(0, one))
         await wait_until_async(lambda: are_made(2), 5, "the partition is left out")
         agent._left_out_since[0] -= 3_600  # an hour passes
         run.is_current = False
         agent.resumed(0, 0, 0)
-        again = fed.feed(FakeRun(0, one.batch))
+        again = fed.feed(FakeRun(0, one))
         enough = len(attempts) + 3
         await wait_until_async(lambda: are_made(enough), 5, "it is left out again")
         await other.execute(b"COMMIT")

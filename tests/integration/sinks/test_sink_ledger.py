@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.rated import Kind
+from schemas.timestamps import parse_timestamp
 from sinks.agent import apply
 from sinks.batch import LogMadeAgainError
 from sinks.postgres import connect
@@ -47,6 +48,28 @@ async def test_charged_events_become_usage_ledger_rows_and_a_lower_balance(ledge
     assert burns[0]["description"] == "AI usage credit burn"
     assert str(burns[0]["usage_event_id"]) == event_id(2)
     assert await ledger.value('SELECT balance FROM "CreditWallet"') == 999_955
+
+
+async def test_costs_and_times_are_kept_to_their_last_place(ledger: Ledger) -> None:
+    """Of events written together, however many decimals those beside them have."""
+    costs = ("0.000000", "0.015000", "123456789012345678901.5000000", "0.000000000000000001", "12")
+    times = (
+        "2024-02-29T23:59Z",
+        "1999-12-31T23:59:59Z",
+        "2025-01-17T14:30:00.123Z",
+        "1970-01-01T00:00:00.000001Z",
+        "2000-03-01T12:00:00.1234567Z",
+    )
+    entries = [
+        charged(offset, cost_usd=cost, timestamp=time, idempotency_key="k" * (offset + 1))
+        for offset, (cost, time) in enumerate(zip(costs, times, strict=True))
+    ]
+    await ledger.apply(record(0, batch(0, 5, entries)))
+
+    rows = await ledger.rows('SELECT * FROM "UsageEvent" ORDER BY source_offset')
+    assert tuple(f"{row['cost_usd']:f}" for row in rows) == costs
+    assert [row["timestamp"] for row in rows] == [parse_timestamp(time) for time in times]
+    assert [len(row["idempotency_key"]) for row in rows] == [1, 2, 3, 4, 5]
 
 
 async def test_each_batch_is_counted_and_the_offset_advances_with_it(ledger: Ledger) -> None:

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from schemas.dead_letter import Position, Reason, replay_headers
-from schemas.rated import Fold, Kind, pack_fold, pack_position, unpack_fold, unpack_position
+from schemas.rated import (
+    Fold,
+    Kind,
+    decode_batch,
+    pack_fold,
+    pack_position,
+    unpack_fold,
+    unpack_position,
+)
 from streams.decode import DecodedRecord, decode_record, parts
 from streams.dedupe import judge
 from streams.price import settle
@@ -228,8 +236,8 @@ class Chain(RuleBasedStateMachine):
         ledger, held = self.world.ledger, 0
         for partition in PARTITIONS:
             position, until = 0, ledger.reached[partition].next_offset
-            for record in self.world.read_rated(partition, range(len(self.world.rated[partition]))):
-                batch = record.batch
+            for record in self.world.rated[partition]:
+                batch = decode_batch(record.value)
                 for entry in batch.events if batch.first_offset <= position else ():
                     if position <= entry["offset"] < until:
                         held += 1

@@ -21,11 +21,12 @@ from schemas.dead_letter import Position, Reason
 from schemas.pricing import Price, PriceBook
 from schemas.rated import DuplicateEntry, Fold, RatedBatch, encode_batch
 from schemas.timestamps import TimestampPolicy
-from sinks.batch import Applied, Charge, Clipped, RatedRecord, Reached, read_record
-from sinks.copy_rows import BurnRow
-from sinks.wallets import Account, Debit, Wallet, burn, choose_wallet, wallets_by_scope
+from sinks.batch import Applied, Clipped, RatedRecord, Reached, read_record
+from sinks.charges import Charge
+from sinks.wallets import Account, Wallet, choose_wallet, wallets_by_scope
 from streams.decode import DecodedRecord, decode_record
 from streams.producer import headers_of
+from tests.burning import BurnRow, Debit, burn
 from tests.crash.model import Model
 from tests.property.chain.model import START_MS, STEADY, booked_as
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.rated import RatedBatch
-from sinks.batch import Charge, Reached, clip
-from sinks.wallets import Account, Debit, burn
+from sinks.batch import Reached, clip
+from sinks.charges import Charge
+from sinks.wallets import Account
+from tests.burning import Debit, burn
 from tests.rated_batches import batch, charged, event_id, record
 
 OFFSETS = 30
@@ -63,6 +65,7 @@ def rated(log: list[list[int]], first: int, following: int) -> RatedBatch:
     )
 
 
+@settings(deadline=None)
 @given(log=logs, cuts=cuts, together=st.integers(1, 5), clock=st.lists(st.integers(0, 50)))
 def test_any_batching_gives_the_same_ledger(
     log: list[list[int]], cuts: list[tuple[int, int]], together: int, clock: list[int]
@@ -87,6 +90,7 @@ def test_any_batching_gives_the_same_ledger(
     )
 
 
+@settings(deadline=None)
 @given(log=logs, cuts=cuts)
 def test_what_is_applied_neither_overlaps_nor_leaves_a_hole(
     log: list[list[int]], cuts: list[tuple[int, int]]
@@ -100,6 +104,7 @@ def test_what_is_applied_neither_overlaps_nor_leaves_a_hole(
     assert ends[-1] == model.reached.next_offset
 
 
+@settings(deadline=None)
 @given(
     balance=st.integers(-(2**63), 2**63 - 1),
     credits_=st.lists(st.integers(1, 2**63 - 1), max_size=20),

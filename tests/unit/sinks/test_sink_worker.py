@@ -7,9 +7,12 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from sinks import agent
 from sinks.inbox import Gathering, Inbox
 from sinks.postgres import Remedy, is_about_data, remedy_for
 from sinks.report import short_usd
+from sinks.settings import SinkSettings
+from sinks.transaction import Work
 from tests.rated_batches import batch, charged, record
 
 
@@ -49,6 +52,30 @@ def test_only_classes_22_and_23_are_about_data() -> None:
 def test_dollars_are_logged_without_trailing_zeros(cost: str, shown: str) -> None:
     """As the guide prints them."""
     assert short_usd(cost) == shown
+
+
+async def test_there_is_leisure_while_postgres_is_busy_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is read meanwhile keeps no answer waiting that comes at once."""
+    leisure = asyncio.Event()
+    at_leisure = []
+
+    async def note(step: agent.Step, _: Work) -> None:
+        at_leisure.extend([step.__name__] if leisure.is_set() else [])
+
+    monkeypatch.setattr(agent, "run_step", note)
+    await agent.apply(cast("Work", None), leisure)
+    assert at_leisure == ["copy_events", "copy_transactions", "commit"]
+
+
+async def test_reading_goes_on_where_an_answer_does_not_come() -> None:
+    """A transaction that waits for a lock has no claim on what is read ahead."""
+    reader = agent.SinkAgent(SinkSettings())
+    reader._leisure.clear()
+    async with asyncio.timeout(5):
+        await reader._rest()
+    assert not reader._leisure.is_set()
 
 
 class Run:

@@ -5,12 +5,11 @@ import pytest
 from sinks.wallets import (
     BALANCE_MIN,
     Account,
-    Debit,
     Wallet,
-    burn,
     choose_wallet,
     wallets_by_scope,
 )
+from tests.burning import Debit, burn
 
 WALLETS = wallets_by_scope(
     [
