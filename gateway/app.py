@@ -23,6 +23,7 @@ from gateway.errors import add_security_headers, answer_everything
 from gateway.postgres import POSTGRES, Postgres
 from gateway.producer import RAW_PRODUCER, RawProducer
 from gateway.rate_limit import RATE_LIMITER, RateLimiter
+from gateway.service_watch import REDIS, watch_services
 from gateway.settings import GatewaySettings
 
 _log = structlog.get_logger("gateway")
@@ -56,7 +57,7 @@ def build_app(settings: GatewaySettings) -> web.Application:
 
 def wire(app: web.Application) -> web.Application:
     """Give the application Postgres, Redis and Kafka, for as long as it runs."""
-    app.cleanup_ctx.extend([_postgres, _redis, _kafka])
+    app.cleanup_ctx.extend([_postgres, _redis, _kafka, watch_services])
     return app
 
 
@@ -82,6 +83,7 @@ async def _redis(app: web.Application) -> AsyncIterator[None]:
         # Typed for what a URL may say; the library hands it on to the client.
         connection_pool=redis.connection_pool,  # type: ignore[arg-type]
     )
+    app[REDIS] = redis
     app[DUPLICATE_ADVICE] = DuplicateAdvice(redis, settings, breaker)
     app[RATE_LIMITER] = RateLimiter(settings, storage, breaker)
     yield

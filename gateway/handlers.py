@@ -139,6 +139,7 @@ async def ingest_events(request: web.Request) -> web.Response:
     status, answer = ingest.answer(batch, duplicates, batch_id, milliseconds)
     for outcome in ("accepted", "duplicates", "rejected"):
         metrics.EVENTS.labels(outcome).inc(answer[outcome])
+    metrics.BATCH_EVENTS.observe(len(batch.events) + answer["rejected"])
     _log.info(
         "Events ingested successfully",
         customerId=customer_id,

@@ -1,14 +1,18 @@
 """What is logged and counted about a committed transaction."""
 
+from collections import Counter
+
 import structlog
 
 from schemas.rated import Kind
 from sinks import metrics
+from sinks.copy_rows import DEAD_LETTER_TYPES
 from sinks.transaction import Work
 
 log = structlog.get_logger("sinks")
 
 LOGGED_EVENTS_MAX = 20
+REASON_COLUMN = list(DEAD_LETTER_TYPES).index("reason")
 
 
 def report(work: Work, seconds: float) -> None:
@@ -27,6 +31,8 @@ def report(work: Work, seconds: float) -> None:
     metrics.TRANSACTION_EVENTS.observe(sum(counts.values()))
     for outcome, number in counts.items():
         metrics.EVENTS.labels(outcome).inc(number)
+    for reason, number in Counter(row[REASON_COLUMN] for row in work.letter_rows).items():
+        metrics.DEAD_LETTERS.labels(str(reason)).inc(number)
     _report_partitions(work)
     milliseconds = round(seconds * 1_000)
     if sum(counts.values()) > LOGGED_EVENTS_MAX:

@@ -38,6 +38,7 @@ from streams.decode import DecodedRecord, decode_record, decode_records, parts
 from streams.dedupe import Judged, judge
 from streams.errors import LogsDisagreeError
 from streams.guard import Admitted, Guard
+from streams.last_death import LastDeath
 from streams.log_reader import LOG_APPEND_TIME
 from streams.metrics import Metrics
 from streams.price import Verdicts, settle
@@ -96,6 +97,7 @@ class Parts:
     prices: PriceTable
     quarantine: QuarantineTable
     metrics: Metrics
+    last_death: LastDeath
 
 
 class StreamsAgent:
@@ -138,12 +140,15 @@ class StreamsAgent:
                 process_exit.die(str(error), process_exit.ExitCode.REFUSED)
             except BaseException as error:
                 log.exception("A run could not be rated")
+                culprit = self._culprit(run)
+                if culprit is not None:
+                    self._uses.last_death.note(run.partition, culprit)
                 process_exit.die(
                     f"a run could not be rated: {error!r}",
                     partition=run.partition,
                     first_offset=run.first_offset,
                     next_offset=run.next_offset,
-                    offset=self._culprit(run),  # the one to quarantine; None: no single record
+                    offset=culprit,  # the one to quarantine; None: no single record
                 )
 
     def _culprit(self, run: Run) -> int | None:
@@ -313,6 +318,7 @@ class StreamsAgent:
     def _measure(self, part: Part) -> None:
         metrics, verdicts = self._uses.metrics, part.verdicts
         metrics.batches.inc()
+        metrics.batch_events.observe(len(verdicts.entries))
         metrics.batch_seconds.observe(time.monotonic() - part.started)
         metrics.events.labels("charged").inc(verdicts.charged)
         metrics.events.labels("duplicate").inc(verdicts.duplicates)
