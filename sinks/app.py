@@ -14,6 +14,7 @@ from deploy.runtime.serve import serve
 from deploy.runtime.state_slot import StateSlot
 from sinks import metrics
 from sinks.agent import SinkAgent
+from sinks.audit_behind import Auditor
 from sinks.price_publisher import PricePublisher
 from sinks.resume import ResumePoint
 from sinks.settings import SinkSettings
@@ -52,6 +53,8 @@ async def run(settings: SinkSettings, slot: StateSlot) -> None:
     agent = SinkAgent(settings)
     app = build(settings, slot, agent)
     publisher = PricePublisher(settings)
+    auditor = Auditor(settings)
+    auditor.start()
     beside = [
         asyncio.create_task(publisher.run(), name="prices"),
         asyncio.create_task(_watch_lag(app), name="lag"),
@@ -61,6 +64,7 @@ async def run(settings: SinkSettings, slot: StateSlot) -> None:
     try:
         await serve(app, grace_seconds=settings.shutdown_grace_seconds)
     finally:
+        auditor.stop()
         for task in beside:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -71,6 +71,25 @@ SELF_REPLAYED = Counter(
     "burnstream_prices_replayed_letters_total",
     "Letters that replayed themselves: a price covers them, and nobody decides",
 )
+IS_AUDITOR = Gauge("burnstream_sinks_is_auditor", "1: this worker audits behind all sinks")
+AUDIT_DISCREPANCIES = Gauge(
+    "burnstream_sinks_audit_discrepancies",
+    "Contradictions that the audit behind the sinks found and that still stand, by rule; alert",
+    ["code"],
+)
+AUDIT_TIMESTAMP = Gauge(
+    "burnstream_sinks_audit_timestamp_seconds",
+    "Until when all that was applied is proven; 0 at workers that do not audit",
+)
+AUDIT_SECONDS = Histogram(
+    "burnstream_sinks_audit_seconds",
+    "A look of the audit behind the sinks",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
+)
+AUDIT_EVENTS = Counter("burnstream_sinks_audited_events", "Events proven behind the sinks")
+AUDIT_FAILURES = Counter(
+    "burnstream_sinks_audit_failures", "Looks that came to no end, Postgres being away or a bug"
+)
 
 for _outcome in ("charged", "duplicate", "conflict", "dead-letter", "refused"):
     EVENTS.labels(_outcome)
