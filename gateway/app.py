@@ -16,6 +16,7 @@ from gateway import handlers, health
 from gateway.auth import AUTHENTICATOR, Authenticator
 from gateway.batches import BATCH_IDS, BatchIds
 from gateway.bodies import BODY_MEMORY, BodyMemory
+from gateway.canary import keep_canary
 from gateway.circuit_breaker import CircuitBreaker
 from gateway.connections import close_unread, make_runner
 from gateway.duplicates import DUPLICATE_ADVICE, DuplicateAdvice, connect
@@ -57,7 +58,7 @@ def build_app(settings: GatewaySettings) -> web.Application:
 
 def wire(app: web.Application) -> web.Application:
     """Give the application Postgres, Redis and Kafka, for as long as it runs."""
-    app.cleanup_ctx.extend([_postgres, _redis, _kafka, watch_services])
+    app.cleanup_ctx.extend([_postgres, _redis, _kafka, watch_services, keep_canary])
     return app
 
 

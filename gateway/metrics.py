@@ -67,6 +67,16 @@ SERVICE_UP = Gauge(
     "0: the service does not answer: queue (Kafka), database, redis.",
     ["service"],
 )
+CANARY_SENT = Counter("burnstream_gateway_canary_sent", "Events that the canary sent.")
+CANARY_SECONDS = Histogram(
+    "burnstream_gateway_canary_seconds",
+    "From the hand-over of the canary's event to its row in the ledger.",
+    buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+CANARY_PENDING_SECONDS = Gauge(
+    "burnstream_gateway_canary_pending_seconds",
+    "How long the oldest of the canary's events has waited for its row; 0 without one.",
+)
 
 for _outcome in ("accepted", "duplicates", "rejected"):
     EVENTS.labels(_outcome)
