@@ -12,6 +12,7 @@ from aiohttp import web
 from limits.aio.storage import RedisStorage
 
 from deploy.runtime.exit import ExitCode
+from deploy.runtime.tracing import Tracing
 from gateway import handlers, health
 from gateway.auth import AUTHENTICATOR, Authenticator
 from gateway.batches import BATCH_IDS, BatchIds
@@ -36,12 +37,13 @@ _FLUSH_SHARE = 0.3
 _BACKLOG = 1024
 
 
-def build_app(settings: GatewaySettings) -> web.Application:
+def build_app(settings: GatewaySettings, tracing: Tracing | None = None) -> web.Application:
     """Return the application with its routes, without what it talks to."""
     app = web.Application(
         middlewares=[answer_everything, handlers.identify_and_limit],
     )
     app[handlers.SETTINGS] = settings
+    app[handlers.TRACING] = tracing
     app[BODY_MEMORY] = BodyMemory(settings)
     app.router.add_get(handlers.HEALTH_PATH, health.health)
     app.router.add_get("/ready", health.ready)
@@ -123,13 +125,15 @@ def listen(settings: GatewaySettings) -> socket.socket:
     return listener
 
 
-async def serve(settings: GatewaySettings, listener: socket.socket) -> None:
+async def serve(
+    settings: GatewaySettings, listener: socket.socket, tracing: Tracing | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way and return."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    runner = make_runner(wire(build_app(settings)), settings)
+    runner = make_runner(wire(build_app(settings, tracing)), settings)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=_BACKLOG).start()
     host, port = listener.getsockname()[:2]

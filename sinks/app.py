@@ -12,6 +12,7 @@ from deploy.runtime.partition_gauge import ages_seconds
 from deploy.runtime.runs import RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import serve
 from deploy.runtime.state_slot import StateSlot
+from deploy.runtime.tracing import Tracing
 from sinks import metrics
 from sinks.agent import SinkAgent
 from sinks.audit_behind import Auditor
@@ -48,9 +49,9 @@ def build(settings: SinkSettings, slot: StateSlot, agent: SinkAgent) -> RunsApp:
     return app
 
 
-async def run(settings: SinkSettings, slot: StateSlot) -> None:
+async def run(settings: SinkSettings, slot: StateSlot, tracing: Tracing | None = None) -> None:
     """Work until SIGTERM or SIGINT."""
-    agent = SinkAgent(settings)
+    agent = SinkAgent(settings, tracing)
     app = build(settings, slot, agent)
     publisher = PricePublisher(settings)
     auditor = Auditor(settings)

@@ -32,6 +32,7 @@ import structlog
 
 from deploy.runtime import exit as process_exit
 from deploy.runtime.runs import Run, RunsApp
+from deploy.runtime.tracing import Traces, Tracing, traced, traces_header
 from schemas.rated import Cover, Fold, Kind, RatedBatch, Total, encode_batch
 from streams.breaker import Breaker
 from streams.decode import DecodedRecord, decode_record, decode_records, parts
@@ -72,6 +73,7 @@ class Part:
     sent: Sent | None = None
     rated_offset: int = -1
     is_void: bool = False  # the run is not ours to go on with
+    traces: Traces = ()  # of its records; none while nobody asked for traces
 
     @property
     def partition(self) -> int:
@@ -103,8 +105,9 @@ class Parts:
 class StreamsAgent:
     """Turns runs into rated batches."""
 
-    def __init__(self, uses: Parts) -> None:
+    def __init__(self, uses: Parts, tracing: Tracing | None = None) -> None:
         self._uses = uses
+        self._tracing = tracing
         self._breaker = Breaker(
             uses.settings.dead_letter_share_max, uses.settings.dead_letter_count_min
         )
@@ -188,6 +191,9 @@ class StreamsAgent:
                 run.release()
                 return
             part = Part(run, first_offset, records, time.monotonic())
+            if self._tracing is not None:
+                within = range(part.first_offset, part.next_offset)
+                part.traces = traced(one for one in admitted.records if one.offset in within)
             for step in STEPS:
                 await self.run_step(step, part)
                 if part.is_void:
@@ -283,7 +289,7 @@ class StreamsAgent:
     async def send(self, part: Part) -> None:
         """Send the rated batch."""
         part.fold = _fold_of(part)
-        part.sent = await self._uses.producer.send(_batch_of(part), part.fold)
+        part.sent = await self._uses.producer.send(_batch_of(part), part.fold, *_more(part))
 
     async def await_acknowledgement(self, part: Part) -> None:
         """Wait until Kafka has the rated batch."""
@@ -319,20 +325,24 @@ class StreamsAgent:
         metrics, verdicts = self._uses.metrics, part.verdicts
         metrics.batches.inc()
         metrics.batch_events.observe(len(verdicts.entries))
-        metrics.batch_seconds.observe(time.monotonic() - part.started)
+        seconds = time.monotonic() - part.started
+        metrics.batch_seconds.observe(seconds)
         metrics.events.labels("charged").inc(verdicts.charged)
         metrics.events.labels("duplicate").inc(verdicts.duplicates)
         metrics.events.labels("dead-letter").inc(verdicts.letter_count)
         for reason, number in verdicts.letters.items():
             metrics.dead_letters.labels(str(reason)).inc(number)
-        log.debug(
-            "Rated batch written",
+        if self._tracing is not None:
+            self._tracing.spans("rate", part.traces, seconds, {"partition": part.partition})
+        log.info(
+            "Batch rated",
             partition=part.partition,
-            first_offset=part.first_offset,
-            next_offset=part.next_offset,
+            offsets=(part.first_offset, part.next_offset),
+            ratedOffset=part.rated_offset,
             charged=verdicts.charged,
             duplicates=verdicts.duplicates,
-            dead_letters=verdicts.letter_count,
+            deadLetters=verdicts.letter_count,
+            processingTimeMs=round(seconds * 1_000),
         )
 
 
@@ -364,6 +374,10 @@ def _batch_of(part: Part) -> RatedBatch:
         events=part.verdicts.entries,
         totals=part.totals,
     )
+
+
+def _more(part: Part) -> list[tuple[str, bytes]]:
+    return [traces_header(part.traces)] if part.traces else []
 
 
 def _fold_of(part: Part) -> Fold:

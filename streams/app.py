@@ -20,6 +20,7 @@ from deploy.runtime.kafka import (
 from deploy.runtime.partition_gauge import ages_seconds
 from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import close_in_time, is_done_before, serve, stop_event
+from deploy.runtime.tracing import Tracing
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
 from streams.agent import Parts, StreamsAgent
 from streams.burns import Burns
@@ -46,7 +47,11 @@ class StreamsWorker:
     """One worker: owns some partitions of `usage.raw` and rates what comes there."""
 
     def __init__(
-        self, settings: StreamsSettings, folder: Path, metrics: Metrics | None = None
+        self,
+        settings: StreamsSettings,
+        folder: Path,
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics or Metrics()
@@ -106,7 +111,8 @@ class StreamsWorker:
                 self._quarantine,
                 self._metrics,
                 self._last_death,
-            )
+            ),
+            tracing,
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
