@@ -12,10 +12,12 @@ from aiohttp import web
 from limits.aio.storage import RedisStorage
 
 from deploy.runtime.exit import ExitCode
+from deploy.runtime.tracing import Tracing
 from gateway import handlers, health
 from gateway.auth import AUTHENTICATOR, Authenticator
 from gateway.batches import BATCH_IDS, BatchIds
 from gateway.bodies import BODY_MEMORY, BodyMemory
+from gateway.canary import keep_canary
 from gateway.circuit_breaker import CircuitBreaker
 from gateway.connections import close_unread, make_runner
 from gateway.duplicates import DUPLICATE_ADVICE, DuplicateAdvice, connect
@@ -23,6 +25,7 @@ from gateway.errors import add_security_headers, answer_everything
 from gateway.postgres import POSTGRES, Postgres
 from gateway.producer import RAW_PRODUCER, RawProducer
 from gateway.rate_limit import RATE_LIMITER, RateLimiter
+from gateway.service_watch import REDIS, watch_services
 from gateway.settings import GatewaySettings
 
 _log = structlog.get_logger("gateway")
@@ -34,12 +37,13 @@ _FLUSH_SHARE = 0.3
 _BACKLOG = 1024
 
 
-def build_app(settings: GatewaySettings) -> web.Application:
+def build_app(settings: GatewaySettings, tracing: Tracing | None = None) -> web.Application:
     """Return the application with its routes, without what it talks to."""
     app = web.Application(
         middlewares=[answer_everything, handlers.identify_and_limit],
     )
     app[handlers.SETTINGS] = settings
+    app[handlers.TRACING] = tracing
     app[BODY_MEMORY] = BodyMemory(settings)
     app.router.add_get(handlers.HEALTH_PATH, health.health)
     app.router.add_get("/ready", health.ready)
@@ -56,7 +60,7 @@ def build_app(settings: GatewaySettings) -> web.Application:
 
 def wire(app: web.Application) -> web.Application:
     """Give the application Postgres, Redis and Kafka, for as long as it runs."""
-    app.cleanup_ctx.extend([_postgres, _redis, _kafka])
+    app.cleanup_ctx.extend([_postgres, _redis, _kafka, watch_services, keep_canary])
     return app
 
 
@@ -82,6 +86,7 @@ async def _redis(app: web.Application) -> AsyncIterator[None]:
         # Typed for what a URL may say; the library hands it on to the client.
         connection_pool=redis.connection_pool,  # type: ignore[arg-type]
     )
+    app[REDIS] = redis
     app[DUPLICATE_ADVICE] = DuplicateAdvice(redis, settings, breaker)
     app[RATE_LIMITER] = RateLimiter(settings, storage, breaker)
     yield
@@ -120,13 +125,15 @@ def listen(settings: GatewaySettings) -> socket.socket:
     return listener
 
 
-async def serve(settings: GatewaySettings, listener: socket.socket) -> None:
+async def serve(
+    settings: GatewaySettings, listener: socket.socket, tracing: Tracing | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way and return."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    runner = make_runner(wire(build_app(settings)), settings)
+    runner = make_runner(wire(build_app(settings, tracing)), settings)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=_BACKLOG).start()
     host, port = listener.getsockname()[:2]

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from deploy.runtime.tracing import TRACEPARENT, Tracing, traceparent_of
 from gateway import dead_letters, ingest, metrics
 from gateway.auth import AUTHENTICATOR, api_key_of, hash_of
 from gateway.batches import BATCH_IDS, batch_status, event_status
@@ -24,15 +25,17 @@ from gateway.errors import (
     unauthorized,
 )
 from gateway.postgres import POSTGRES
-from gateway.producer import RAW_PRODUCER, RecordRefusedError
+from gateway.producer import RAW_PRODUCER, RecordRefusedError, Written
 from gateway.rate_limit import RATE_LIMITER, Allowance, peer_of
 from gateway.settings import GatewaySettings
 from schemas.batch_id import BatchPositions
+from schemas.dead_letter import FORMAT_HEADER
 from schemas.events import FieldError
 
 _log = structlog.get_logger("gateway")
 
 SETTINGS = web.AppKey("settings", GatewaySettings)
+TRACING = web.AppKey[Tracing | None]("tracing")
 _CUSTOMER = web.RequestKey("customer_id", str)
 _ALLOWANCE = web.RequestKey("allowance", Allowance)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -134,24 +137,36 @@ async def ingest_events(request: web.Request) -> web.Response:
             now_milliseconds=time.time_ns() // 1_000_000,
             policy=settings.timestamp_policy,
         )
-    duplicates, batch_id = await _write(request.app, customer_id, batch)
+    parent = traceparent_of(request.headers.get(TRACEPARENT))
+    tracing = request.app[TRACING]
+    span = tracing.begin("ingest", parent, time.time_ns()) if tracing else None
+    trace = span.traceparent if span else parent
+    duplicates, batch_id, written = await _write(request.app, customer_id, batch, trace)
+    if span:
+        span.end(time.time_ns(), {"events": len(batch.events), "partition": written.partition})
     milliseconds = round((time.perf_counter() - started) * 1000)
     status, answer = ingest.answer(batch, duplicates, batch_id, milliseconds)
     for outcome in ("accepted", "duplicates", "rejected"):
         metrics.EVENTS.labels(outcome).inc(answer[outcome])
+    metrics.BATCH_EVENTS.observe(len(batch.events) + answer["rejected"])
     _log.info(
         "Events ingested successfully",
         customerId=customer_id,
         **ingest.summary(answer),
+        partition=written.partition,
+        offsets=written.offsets and (written.offsets[0], written.offsets[-1] + 1),
         processingTimeMs=milliseconds,
     )
     return json_response(answer, status)
 
 
 async def _write(
-    app: web.Application, customer_id: str, batch: ingest.Batch
-) -> tuple[int, str | None]:
-    """Write every event to `usage.raw`, whatever Redis says; return duplicates and batch id."""
+    app: web.Application, customer_id: str, batch: ingest.Batch, trace: bytes | None
+) -> tuple[int, str | None, Written]:
+    """Write every event to `usage.raw`, whatever Redis says.
+
+    Returns duplicates, batch id, and where the records stand.
+    """
     records = ingest.to_records(batch.events)
     identities = ingest.advice_identities(batch.events)
     # Known before anything is written: an accepted batch can always be asked for.
@@ -159,14 +174,18 @@ async def _write(
     remembered = await app[DUPLICATE_ADVICE].remembered(identities)
     duplicates = ingest.count_duplicates(identities, remembered)
     try:
-        written = await app[RAW_PRODUCER].write(customer_id.encode(), records)
+        written = await app[RAW_PRODUCER].write(
+            customer_id.encode(),
+            records,
+            (FORMAT_HEADER, (TRACEPARENT, trace)) if trace else (FORMAT_HEADER,),
+        )
     except RecordRefusedError:
         raise too_large("Kafka does not take a record that large: send fewer events") from None
     await app[DUPLICATE_ADVICE].remember(identities)
     if written.offsets is None:
-        return duplicates, None
+        return duplicates, None, written
     positions = BatchPositions(written.partition, written.offsets, len(batch.events))
-    return duplicates, await app[BATCH_IDS].encode(customer_id, positions)
+    return duplicates, await app[BATCH_IDS].encode(customer_id, positions), written
 
 
 async def show_batch(request: web.Request) -> web.Response:

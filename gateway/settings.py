@@ -67,6 +67,10 @@ class GatewaySettings(RuntimeSettings):
     api_key_outage_seconds: float = Field(
         900.0, ge=0, description="how long a verified key goes on working without Postgres"
     )
+    canary_customer_id: str = Field(
+        "", max_length=512, description="whose free event proves the whole way; empty: none"
+    )
+    canary_seconds: int = Field(60, ge=1, description="between two events of the canary")
 
     @property
     def timestamp_policy(self) -> TimestampPolicy:

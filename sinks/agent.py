@@ -41,6 +41,7 @@ import structlog
 
 from deploy.runtime.exit import ExitCode, die
 from deploy.runtime.runs import Run
+from deploy.runtime.tracing import Tracing
 from sinks import metrics
 from sinks.batch import LogMadeAgainError, RatedRecord, read_records
 from sinks.inbox import Gathering, Inbox
@@ -55,7 +56,7 @@ from sinks.postgres import (
     terminate_holders,
     unblocking,
 )
-from sinks.report import report
+from sinks.report import export_spans, report
 from sinks.settings import SinkSettings
 from sinks.transaction import (
     LedgerWentBackError,
@@ -139,8 +140,9 @@ class SinkAgent:
 
     consumer: Consumer
 
-    def __init__(self, settings: SinkSettings) -> None:
+    def __init__(self, settings: SinkSettings, tracing: Tracing | None = None) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._topic = settings.topics.raw
         self._inbox = Inbox(settings.sink_batch_events, settings.sink_batch_milliseconds / 1_000)
         self._connection: Connection | None = None
@@ -258,7 +260,10 @@ class SinkAgent:
                 await apply(work, self._leisure)
         finally:
             self._leisure.set()
-        metrics.TRANSACTION_SECONDS.observe(time.monotonic() - started_at)
+        seconds = time.monotonic() - started_at
+        metrics.TRANSACTION_SECONDS.observe(seconds)
+        if self._tracing is not None:
+            export_spans(self._tracing, gathering, work, seconds)
         report(work, time.monotonic() - gathering.received_at)
         await self._press(work)
 

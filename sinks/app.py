@@ -2,19 +2,24 @@
 
 import asyncio
 import contextlib
+import time
 
 import psycopg
 import structlog
 
 from deploy.runtime.kafka import client_options
+from deploy.runtime.partition_gauge import ages_seconds
 from deploy.runtime.runs import RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import serve
 from deploy.runtime.state_slot import StateSlot
+from deploy.runtime.tracing import Tracing
 from sinks import metrics
 from sinks.agent import SinkAgent
+from sinks.audit_behind import Auditor
 from sinks.price_publisher import PricePublisher
 from sinks.resume import ResumePoint
 from sinks.settings import SinkSettings
+from sinks.unpaid import UnpaidWatch
 
 log = structlog.get_logger("sinks")
 
@@ -32,6 +37,7 @@ def build(settings: SinkSettings, slot: StateSlot, agent: SinkAgent) -> RunsApp:
         run_bytes_max=512 << 10,
         buffered_bytes_max=8 << 20,
         fetch_bytes_max=4 << 20,
+        on_rebalance=metrics.REBALANCES.inc,
     )
     app = build_app(
         config,
@@ -43,19 +49,23 @@ def build(settings: SinkSettings, slot: StateSlot, agent: SinkAgent) -> RunsApp:
     return app
 
 
-async def run(settings: SinkSettings, slot: StateSlot) -> None:
+async def run(settings: SinkSettings, slot: StateSlot, tracing: Tracing | None = None) -> None:
     """Work until SIGTERM or SIGINT."""
-    agent = SinkAgent(settings)
+    agent = SinkAgent(settings, tracing)
     app = build(settings, slot, agent)
     publisher = PricePublisher(settings)
+    auditor = Auditor(settings)
+    auditor.start()
     beside = [
         asyncio.create_task(publisher.run(), name="prices"),
         asyncio.create_task(_watch_lag(app), name="lag"),
         asyncio.create_task(_watch_ledger(agent), name="ledger"),
+        asyncio.create_task(UnpaidWatch(settings, app).watch_for_ever(), name="unpaid"),
     ]
     try:
         await serve(app, grace_seconds=settings.shutdown_grace_seconds)
     finally:
+        auditor.stop()
         for task in beside:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -74,6 +84,6 @@ async def _watch_lag(app: RunsApp) -> None:
     while True:
         await asyncio.sleep(LAG_SECONDS)
         if app.consumer is not None:
-            metrics.LAG.clear()  # of partitions that another worker has now
-            for partition, records in app.lag().items():
-                metrics.LAG.labels(partition).set(records)
+            assigned = dict.fromkeys(app.assigned())
+            metrics.LAG.show(app.lag())
+            metrics.LAG_SECONDS.show(ages_seconds(assigned, app.oldest_ms(), time.time()))

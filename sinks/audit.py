@@ -76,18 +76,25 @@ def audit(
     Raises psycopg.OperationalError when Postgres is unreachable.
     """
     folder = resources.files("sinks") / "sql"
-    bound = {"since": since}
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         # Every rule is a few hash joins and sorts over whole tables.
         cursor.execute("SET LOCAL work_mem = '128MB'")
         cursor.execute("SET LOCAL jit = off")
-        found = [_run(cursor, rule, bound) for rule in rules or load_rules()]
+        found = check(cursor, rules or load_rules(), since)
         cursor.execute((folder / "audit_decisions.sql").read_bytes())
         decisions = cursor.fetchall()
         cursor.execute((folder / "audit_totals.sql").read_bytes())
         totals = cursor.fetchone() or {}
-    return AuditReport([one for one in found if one.count], decisions, totals)
+    return AuditReport(found, decisions, totals)
+
+
+def check(
+    cursor: psycopg.Cursor[Row], rules: list[Rule], since: datetime | None
+) -> list[Discrepancy]:
+    """Run rules in the transaction that is open; return those that do not hold."""
+    found = [_run(cursor, rule, {"since": since}) for rule in rules]
+    return [one for one in found if one.count]
 
 
 def _run(cursor: psycopg.Cursor[Row], rule: Rule, bound: dict[str, datetime | None]) -> Discrepancy:

@@ -1,14 +1,20 @@
-"""What is logged and counted about a committed transaction."""
+"""What is logged, counted and traced about a committed transaction."""
+
+from collections import Counter
 
 import structlog
 
+from deploy.runtime.tracing import Tracing, handed_on
 from schemas.rated import Kind
 from sinks import metrics
+from sinks.copy_rows import DEAD_LETTER_TYPES
+from sinks.inbox import Gathering
 from sinks.transaction import Work
 
 log = structlog.get_logger("sinks")
 
 LOGGED_EVENTS_MAX = 20
+REASON_COLUMN = list(DEAD_LETTER_TYPES).index("reason")
 
 
 def report(work: Work, seconds: float) -> None:
@@ -27,6 +33,8 @@ def report(work: Work, seconds: float) -> None:
     metrics.TRANSACTION_EVENTS.observe(sum(counts.values()))
     for outcome, number in counts.items():
         metrics.EVENTS.labels(outcome).inc(number)
+    for reason, number in Counter(row[REASON_COLUMN] for row in work.letter_rows).items():
+        metrics.DEAD_LETTERS.labels(str(reason)).inc(number)
     _report_partitions(work)
     milliseconds = round(seconds * 1_000)
     if sum(counts.values()) > LOGGED_EVENTS_MAX:
@@ -36,13 +44,16 @@ def report(work: Work, seconds: float) -> None:
             duplicates=counts["duplicate"],
             conflicts=counts["conflict"],
             deadLetters=counts["dead-letter"] + counts["refused"],
+            offsets=_offsets(work),
             processingTimeMs=milliseconds,
         )
         return
-    for charge, _ in work.charges:
+    for charge, applied in work.charges:
         log.info(
             "Event processed successfully",
-            eventId=charge.entry["event"]["event_id"],
+            eventId=charge.event_id,
+            partition=applied.partition,
+            offset=charge.entry["offset"],
             credits=str(charge.entry["credits"]),
             usd=short_usd(charge.entry["cost_usd"]),
             processingTimeMs=milliseconds,
@@ -52,7 +63,18 @@ def report(work: Work, seconds: float) -> None:
             "Events not charged",
             duplicates=counts["duplicate"] + counts["conflict"],
             deadLetters=counts["dead-letter"] + counts["refused"],
+            offsets=_offsets(work),
+            processingTimeMs=milliseconds,
         )
+
+
+def _offsets(work: Work) -> dict[str, tuple[int, int]]:
+    """Return the range of `usage.raw` that was applied of each partition: first, and one beyond."""
+    return {
+        str(one.reached.partition): (one.applied[0].first_offset, one.reached.next_offset)
+        for one in work.clipped
+        if one.applied
+    }
 
 
 def _report_partitions(work: Work) -> None:
@@ -83,6 +105,17 @@ def _report_partitions(work: Work) -> None:
                     reason=applied.record.batch.reason,
                     decided_by=applied.record.batch.decided_by,
                 )
+
+
+def export_spans(tracing: Tracing, gathering: Gathering, work: Work, seconds: float) -> None:
+    """Export a span for each traced record that the transaction applied, which took `seconds`."""
+    applied = {(one.partition, one.record.rated_offset) for one in work.applied}
+    for arrival in gathering.arrivals:
+        partition = arrival.run.partition
+        for record in arrival.run.records:
+            if (partition, record.offset) in applied:
+                traces = handed_on(record.headers)
+                tracing.spans("apply", traces, seconds, {"partition": partition})
 
 
 def short_usd(cost: str) -> str:

@@ -22,3 +22,6 @@ class SinkSettings(RuntimeSettings):
     self_replays_per_round: int = Field(
         200, ge=0, description="letters that one look replays by itself; 0: none"
     )
+    audit_seconds: int = Field(
+        60, ge=0, le=86_400, description="between two looks of the audit behind the sinks; 0: none"
+    )

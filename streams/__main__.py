@@ -7,6 +7,7 @@ from deploy.runtime.logs import configure_logging
 from deploy.runtime.metrics_server import start_metrics_server
 from deploy.runtime.settings import load_settings
 from deploy.runtime.state_slot import acquire_slot
+from deploy.runtime.tracing import start_tracing
 from streams.settings import StreamsSettings
 
 METRICS_PORT = 9102
@@ -17,15 +18,18 @@ def main() -> None:
     settings = load_settings(StreamsSettings)
     slot = acquire_slot(settings.state_dir, "streams")
     configure_logging(settings, "streams", slot.number)
+    tracing = start_tracing("streams")
     start_metrics_server(settings.metrics_port, METRICS_PORT)
 
     async def run() -> None:
         from streams.app import StreamsWorker
 
         spare_batches()
-        await StreamsWorker(settings, slot.folder).run()
+        await StreamsWorker(settings, slot.folder, tracing=tracing).run()
 
     asyncio.run(run())
+    if tracing is not None:
+        tracing.stop()
 
 
 if __name__ == "__main__":

@@ -31,12 +31,14 @@ import structlog
 
 from deploy.runtime import exit as process_exit
 from deploy.runtime.runs import Run, RunsApp
+from deploy.runtime.tracing import Traces, Tracing, traced, traces_header
 from schemas.rated import Cover, Fold, Kind, RatedBatch, Total, encode_batch
 from streams.breaker import Breaker
 from streams.decode import DecodedRecord, decode_record, decode_records, parts
 from streams.dedupe import Judged, judge
 from streams.errors import LogsDisagreeError
 from streams.guard import Admitted, Guard
+from streams.last_death import LastDeath
 from streams.log_reader import LOG_APPEND_TIME
 from streams.metrics import Metrics
 from streams.price import Verdicts, settle
@@ -70,6 +72,7 @@ class Part:
     sent: Sent | None = None
     rated_offset: int = -1
     is_void: bool = False  # the run is not ours to go on with
+    traces: Traces = ()  # of its records; none while nobody asked for traces
 
     @property
     def partition(self) -> int:
@@ -95,13 +98,15 @@ class Parts:
     prices: PriceTable
     quarantine: QuarantineTable
     metrics: Metrics
+    last_death: LastDeath
 
 
 class StreamsAgent:
     """Turns runs into rated batches."""
 
-    def __init__(self, uses: Parts) -> None:
+    def __init__(self, uses: Parts, tracing: Tracing | None = None) -> None:
         self._uses = uses
+        self._tracing = tracing
         self._breaker = Breaker(
             uses.settings.dead_letter_share_max, uses.settings.dead_letter_count_min
         )
@@ -137,12 +142,15 @@ class StreamsAgent:
                 process_exit.die(str(error), process_exit.ExitCode.REFUSED)
             except BaseException as error:
                 log.exception("A run could not be rated")
+                culprit = self._culprit(run)
+                if culprit is not None:
+                    self._uses.last_death.note(run.partition, culprit)
                 process_exit.die(
                     f"a run could not be rated: {error!r}",
                     partition=run.partition,
                     first_offset=run.first_offset,
                     next_offset=run.next_offset,
-                    offset=self._culprit(run),  # the one to quarantine; None: no single record
+                    offset=culprit,  # the one to quarantine; None: no single record
                 )
 
     def _culprit(self, run: Run) -> int | None:
@@ -182,6 +190,9 @@ class StreamsAgent:
                 run.release()
                 return
             part = Part(run, first_offset, records, time.monotonic())
+            if self._tracing is not None:
+                within = range(part.first_offset, part.next_offset)
+                part.traces = traced(one for one in admitted.records if one.offset in within)
             for step in STEPS:
                 await self.run_step(step, part)
                 if part.is_void:
@@ -277,7 +288,7 @@ class StreamsAgent:
     async def send(self, part: Part) -> None:
         """Send the rated batch."""
         part.fold = _fold_of(part)
-        part.sent = await self._uses.producer.send(_batch_of(part), part.fold)
+        part.sent = await self._uses.producer.send(_batch_of(part), part.fold, *_more(part))
 
     async def await_acknowledgement(self, part: Part) -> None:
         """Wait until Kafka has the rated batch."""
@@ -312,20 +323,25 @@ class StreamsAgent:
     def _measure(self, part: Part) -> None:
         metrics, verdicts = self._uses.metrics, part.verdicts
         metrics.batches.inc()
-        metrics.batch_seconds.observe(time.monotonic() - part.started)
+        metrics.batch_events.observe(len(verdicts.entries))
+        seconds = time.monotonic() - part.started
+        metrics.batch_seconds.observe(seconds)
         metrics.events.labels("charged").inc(verdicts.charged)
         metrics.events.labels("duplicate").inc(verdicts.duplicates)
         metrics.events.labels("dead-letter").inc(verdicts.letter_count)
         for reason, number in verdicts.letters.items():
             metrics.dead_letters.labels(str(reason)).inc(number)
-        log.debug(
-            "Rated batch written",
+        if self._tracing is not None:
+            self._tracing.spans("rate", part.traces, seconds, {"partition": part.partition})
+        log.info(
+            "Batch rated",
             partition=part.partition,
-            first_offset=part.first_offset,
-            next_offset=part.next_offset,
+            offsets=(part.first_offset, part.next_offset),
+            ratedOffset=part.rated_offset,
             charged=verdicts.charged,
             duplicates=verdicts.duplicates,
-            dead_letters=verdicts.letter_count,
+            deadLetters=verdicts.letter_count,
+            processingTimeMs=round(seconds * 1_000),
         )
 
 
@@ -357,6 +373,10 @@ def _batch_of(part: Part) -> RatedBatch:
         events=part.verdicts.entries,
         totals=part.totals,
     )
+
+
+def _more(part: Part) -> list[tuple[str, bytes]]:
+    return [traces_header(part.traces)] if part.traces else []
 
 
 def _fold_of(part: Part) -> Fold:

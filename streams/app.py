@@ -1,6 +1,7 @@
 """Puts a streams worker together and runs it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from deploy.runtime.kafka import (
     reader_options,
     wait_for_partition,
 )
+from deploy.runtime.partition_gauge import ages_seconds
 from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import close_in_time, is_done_before, serve, stop_event
+from deploy.runtime.tracing import Tracing
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
 from streams.agent import Parts, StreamsAgent
 from streams.burns import Burns
 from streams.errors import LogsDisagreeError
 from streams.guard import Guard
+from streams.last_death import LastDeath
 from streams.log_reader import LogReader
 from streams.log_watch import LogWatch
 from streams.metrics import Metrics
@@ -43,7 +47,11 @@ class StreamsWorker:
     """One worker: owns some partitions of `usage.raw` and rates what comes there."""
 
     def __init__(
-        self, settings: StreamsSettings, folder: Path, metrics: Metrics | None = None
+        self,
+        settings: StreamsSettings,
+        folder: Path,
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics or Metrics()
@@ -84,6 +92,7 @@ class StreamsWorker:
             jump_timeout_seconds=settings.jump_timeout_seconds,
         )
         self._table = table
+        self._last_death = LastDeath(folder, self._metrics.deaths_at_offset)
         self._watch = LogWatch(self.app, table, reader, topics)
         self.agent = StreamsAgent(
             Parts(
@@ -101,7 +110,9 @@ class StreamsWorker:
                 self._prices,
                 self._quarantine,
                 self._metrics,
-            )
+                self._last_death,
+            ),
+            tracing,
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -115,6 +126,7 @@ class StreamsWorker:
                 folder=folder,
                 session_timeout_seconds=settings.session_timeout_seconds,
                 heartbeat_interval_seconds=settings.session_timeout_seconds / 4,
+                on_rebalance=self._metrics.rebalances.inc,
             ),
             resume_at=self._resume_at,
             process=self._process,
@@ -134,19 +146,20 @@ class StreamsWorker:
     async def _begin(self) -> None:
         await _start_producer(self._rated_producer)
         await _start_producer(self._burns_producer)
+        self._metrics.kafka_up.set(1)
         # Every price and every quarantined position is known before the first event.
         await self._price_follower.read_whole()
         await self._quarantine_follower.read_whole()
         book = self._prices.publish()
         self._is_price_read_whole = True
-        self._metrics.price_revision.set(book.revision)
+        self._metrics.took_prices(book.revision)
         log.info("Prices read", revision=book.revision, records=self._price_follower.count)
         self._keep_doing(self._price_follower.follow_for_ever())
         await self._wait_for_prices()
         self._keep_doing(self._quarantine_follower.follow_for_ever())
         self._keep_doing(self._burns.publish_for_ever())
         self._keep_doing(self._measure_for_ever())
-        self._keep_doing(self._watch.watch_for_ever())
+        self._keep_doing(self._watch.watch_for_ever(self._metrics.kafka_up))
 
     async def _wait_for_prices(self) -> None:
         """Give the publisher of a new installation its time; then go on without prices."""
@@ -174,7 +187,7 @@ class StreamsWorker:
         is_publication_complete = self._prices.apply(key, value)
         if is_publication_complete and self._is_price_read_whole:
             book = self._prices.publish()
-            self._metrics.price_revision.set(book.revision)
+            self._metrics.took_prices(book.revision)
             self._are_prices_there.set()
             log.info("Prices changed", revision=book.revision)
 
@@ -194,15 +207,28 @@ class StreamsWorker:
 
     def _forget(self, partition: int) -> None:
         log.info("Partition given away", partition=partition)
+        self._metrics.fold_share.remove(str(partition))
         self._recovery.forget(partition)
 
     async def _measure_for_ever(self) -> None:
         while True:
-            self._metrics.lag.clear()
-            for partition, lag in self.app.lag().items():
-                self._metrics.lag.labels(str(partition)).set(lag)
-            self._metrics.identities.set(len(self._table.store))
+            self._measure()
             await asyncio.sleep(GAUGES_INTERVAL_SECONDS)
+
+    def _measure(self) -> None:
+        metrics, assigned = self._metrics, self.app.assigned()
+        metrics.lag.show(self.app.lag())
+        metrics.lag_seconds.show(
+            ages_seconds(dict.fromkeys(assigned), self.app.oldest_ms(), time.time())
+        )
+        positions = {}
+        for partition in assigned:
+            fold = self._table.partition(partition).fold
+            if fold.is_known:
+                positions[partition] = fold.next_offset
+                self._last_death.passed(partition, fold.next_offset)
+        metrics.next_offset.show(positions)
+        metrics.identities.set(len(self._table.store))
 
     def _keep_doing(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

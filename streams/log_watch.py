@@ -9,6 +9,7 @@ import asyncio
 
 import structlog
 from aiokafka.errors import KafkaError
+from prometheus_client import Gauge
 
 from deploy.runtime.runs import RunsApp
 from schemas.topics import Topics
@@ -33,14 +34,17 @@ class LogWatch:
         self._topics = topics
         self._strange: dict[int, Sight] = {}
 
-    async def watch_for_ever(self) -> None:
-        """Look once an interval; while Kafka is away there is nothing to see."""
+    async def watch_for_ever(self, kafka_up: Gauge) -> None:
+        """Look once an interval; while Kafka is away there is nothing to see: the gauge is 0."""
         while True:
             await asyncio.sleep(LOOK_INTERVAL_SECONDS)
             try:
                 await self.look()
             except KafkaError as error:
+                kafka_up.set(0)
                 log.debug("Logs not looked at", error=repr(error))
+            else:
+                kafka_up.set(1)
 
     async def look(self) -> None:
         """Have a partition folded again that looks strange for the second time, and unchanged."""

@@ -1,6 +1,14 @@
-"""What a streams worker measures. No label per customer: their number has no bound."""
+"""What a streams worker measures. No label per customer: their number has no bound.
+
+A counter of few labels has all of them from the start: the first increase would not show otherwise.
+"""
+
+import time
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from deploy.runtime.partition_gauge import PartitionGauge
+from schemas.dead_letter import Reason
 
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
@@ -43,14 +51,22 @@ class Metrics:
             "Rated batches passed over because they start ahead",
             registry=registry,
         )
-        self.lag = Gauge(
-            "burnstream_streams_lag", "Raw records not yet rated", ["partition"], registry=registry
+        self.batch_events = Histogram(
+            "burnstream_streams_rated_batch_events",
+            "Events of a rated batch",
+            buckets=(0, 1, 10, 100, 250, 500, 1_000, 2_500, 5_000),
+            registry=registry,
         )
         self.identities = Gauge(
             "burnstream_streams_seen_identities", "Identities remembered", registry=registry
         )
         self.price_revision = Gauge(
             "burnstream_streams_price_revision", "Revision of the price book", registry=registry
+        )
+        self.price_book_taken = Gauge(
+            "burnstream_streams_price_book_timestamp_seconds",
+            "When this worker took the revision in force; time() less it is the book's age",
+            registry=registry,
         )
         self.stopped = Gauge(
             "burnstream_streams_stopped_by_dead_letters",
@@ -62,7 +78,45 @@ class Metrics:
             "Writes to usage.burns that failed and are repeated",
             registry=registry,
         )
+        self._declare_positions(registry)
         self._declare_folds(registry)
+        self._declare_group(registry)
+        for verdict in ("charged", "duplicate", "dead-letter"):
+            self.events.labels(verdict)
+        for reason in Reason:
+            self.dead_letters.labels(str(reason))
+
+    def took_prices(self, revision: int) -> None:
+        """Note that a price book came into force."""
+        self.price_revision.set(revision)
+        self.price_book_taken.set(time.time())
+
+    def _declare_positions(self, registry: CollectorRegistry) -> None:
+        self.lag = PartitionGauge("burnstream_streams_lag", "Raw records not yet rated", registry)
+        self.lag_seconds = PartitionGauge(
+            "burnstream_streams_lag_seconds",
+            "Age of the oldest raw record in hand, by its broker time",
+            registry,
+        )
+        self.next_offset = PartitionGauge(
+            "burnstream_streams_next_offset", "Raw offset to be rated next", registry
+        )
+
+    def _declare_group(self, registry: CollectorRegistry) -> None:
+        self.rebalances = Counter(
+            "burnstream_streams_rebalances",
+            "Assignments of partitions to this worker",
+            registry=registry,
+        )
+        self.kafka_up = Gauge(
+            "burnstream_streams_kafka_up", "0: Kafka does not answer", registry=registry
+        )
+        self.deaths_at_offset = Gauge(
+            "burnstream_streams_deaths_at_offset",
+            "Deaths in a row of this worker at one record that is not rated yet",
+            ["partition", "offset"],
+            registry=registry,
+        )
 
     def _declare_folds(self, registry: CollectorRegistry) -> None:
         self.fold_seconds = Histogram(

@@ -34,8 +34,10 @@ class RatedProducer:
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
 
-    async def send(self, batch: RatedBatch, fold: Fold) -> Sent:
+    async def send(self, batch: RatedBatch, fold: Fold, *more: tuple[str, bytes]) -> Sent:
         """Hand a batch to the client, which sends it at once; the deadline begins.
+
+        `more`: headers that no fold needs.
 
         Raises TimeoutError as `acknowledged` does.
         """
@@ -43,7 +45,10 @@ class RatedProducer:
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         async with asyncio.timeout_at(deadline):
             metadata = await self._producer.send(
-                self._topic, value, partition=batch.partition, headers=headers_of(batch, fold)
+                self._topic,
+                value,
+                partition=batch.partition,
+                headers=[*headers_of(batch, fold), *more],
             )
         return Sent(metadata, deadline, len(value))
 

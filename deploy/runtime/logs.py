@@ -45,6 +45,7 @@ def configure_logging(settings: RuntimeSettings, process: str, worker: int | Non
         renderer: list[Any] = [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
+                sort_keys=False,  # as they were written: what matters first stands first
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,15 @@ RECORD_OVERHEAD_BYTES = 500
 CONNECT_RETRY_SECONDS = 1.0
 
 
+def nothing_to_forget(partition: int) -> None:
+    """Stand in for `forget` where a process keeps nothing per partition."""
+    del partition
+
+
+def nothing_to_count() -> None:
+    """Stand in for `on_rebalance` where nobody counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunsConfig:
     """What a process that reads by runs decides; sizes in bytes as of `record_bytes`."""
@@ -51,11 +60,7 @@ class RunsConfig:
     session_timeout_seconds: float = 12.0
     heartbeat_interval_seconds: float = 3.0
     commit_interval_seconds: float = 2.0
-
-
-def nothing_to_forget(partition: int) -> None:
-    """Stand in for `forget` where a process keeps nothing per partition."""
-    del partition
+    on_rebalance: Callable[[], None] = nothing_to_count  # called at every assignment
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +78,8 @@ class Lane:
     acked_to: int = -1
     committed_to: int = -1
     buffered_bytes: int = 0
+    # First offset and broker time in ms of each run handed over and not yet done.
+    in_hand: deque[tuple[int, int]] = field(default_factory=deque)
     resuming: "asyncio.Task[None] | None" = None
 
     def seek(self, offset: int) -> None:
@@ -80,6 +87,7 @@ class Lane:
         self.session += 1
         self.seek_to = offset
         self.buffered_bytes = 0
+        self.in_hand.clear()
         self.is_ready = True
 
     def close(self) -> None:
@@ -131,6 +139,8 @@ class Run:
         """Everything below `next_offset` of this partition is done."""
         if self.lane.session == self.session:
             self.lane.acked_to = max(self.lane.acked_to, self.next_offset)
+            while self.lane.in_hand and self.lane.in_hand[0][0] < self.lane.acked_to:
+                self.lane.in_hand.popleft()
         self.release()
 
     def release(self) -> None:
@@ -270,6 +280,7 @@ class RunConsumer(faust_aiokafka.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Open a lane per partition and ask, without holding up the group, where it goes on."""
         lost = self.lanes.keys() - assigned
+        self._config.on_rebalance()
         for lane in self.lanes.values():
             lane.close()
         self.lanes = {tp: Lane(tp) for tp in assigned if tp.topic == self._config.topic}
@@ -364,6 +375,7 @@ class RunConsumer(faust_aiokafka.Consumer):
                 return
             run = Run(lane, session, chunk, size, self)
             lane.buffered_bytes += size
+            lane.in_hand.append((chunk[0].offset, chunk[0].timestamp))
             await self.callback(self._run_message(lane.tp, run))
 
     def _run_message(self, tp: TP, run: Run) -> Any:
@@ -435,6 +447,10 @@ class RunConsumer(faust_aiokafka.Consumer):
                 if highwater is not None and lane.acked_to >= 0:
                     found[lane.tp.partition] = max(0, highwater - lane.acked_to)
         return found
+
+    def oldest_ms(self) -> dict[int, int]:
+        """Broker time of the oldest record in hand, by partition; those that have none are not."""
+        return {tp.partition: lane.in_hand[0][1] for tp, lane in self.lanes.items() if lane.in_hand}
 
 
 def _is_cancelled() -> bool:

@@ -22,6 +22,7 @@ tables) and the rest is short and our own:
     app.seek_back(partition, offset)   # what was handed over is void; go on from there
     app.resume_again(partition)        # the same, but ask `resume_at` for the offset
     app.lag()                          # {partition: records not yet acknowledged}
+    app.oldest_ms()                    # {partition: broker time of the oldest record in hand}
     await serve(app, grace_seconds=settings.shutdown_grace_seconds)   # until SIGTERM or SIGINT
 
 Runs that `seek_back`, `resume_again` or a rebalance has made void are never handed out; a run in
@@ -113,6 +114,10 @@ class RunsApp(faust.App):
     def lag(self) -> dict[int, int]:
         """Records not yet acknowledged, by partition."""
         return self._run_consumer.lag()
+
+    def oldest_ms(self) -> dict[int, int]:
+        """Broker time of the oldest record in hand, by partition; those that have none are not."""
+        return self._run_consumer.oldest_ms()
 
     def assigned(self) -> set[int]:
         """Partitions that are this worker's now."""

@@ -23,6 +23,21 @@ BEGIN
 END
 $$;
 
+CREATE TABLE public."AuditProof" (
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    epoch integer NOT NULL,
+    next_offset bigint NOT NULL,
+    batches bigint DEFAULT 0 NOT NULL,
+    charged bigint DEFAULT 0 NOT NULL,
+    duplicates bigint DEFAULT 0 NOT NULL,
+    conflicts bigint DEFAULT 0 NOT NULL,
+    dead_letters bigint DEFAULT 0 NOT NULL,
+    refused bigint DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    proven_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public."BurnTable" (
     id text DEFAULT (gen_random_uuid())::text NOT NULL,
     customer_id text NOT NULL,
@@ -279,6 +294,9 @@ CREATE TABLE public."UsageEvent" (
     CONSTRAINT "UsageEvent_quantity_check" CHECK ((quantity > (0)::numeric))
 );
 
+ALTER TABLE ONLY public."AuditProof"
+    ADD CONSTRAINT "AuditProof_pkey" PRIMARY KEY (topic, partition);
+
 ALTER TABLE ONLY public."BurnTable"
     ADD CONSTRAINT "BurnTable_pkey" PRIMARY KEY (id);
 
@@ -349,6 +367,8 @@ CREATE INDEX "DeadLetter_event" ON public."DeadLetter" USING btree (event_id);
 CREATE INDEX "DeadLetter_open" ON public."DeadLetter" USING btree (reason, created_at) WHERE (status = 'OPEN'::text);
 
 CREATE INDEX "DuplicateEvent_event" ON public."DuplicateEvent" USING btree (customer_id, event_id);
+
+CREATE INDEX "RatedBatch_created" ON public."RatedBatch" USING brin (created_at);
 
 CREATE INDEX "UsageEvent_created" ON public."UsageEvent" USING brin (created_at);
 

@@ -72,8 +72,8 @@ def test_migrations_sum_to_the_schema_file(empty_database_url: str, database_url
 def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     """The first run names what it applied, the second applies nothing."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        assert pending(connection) == ["0001_ledger"]
-        assert migrate(empty_database_url) == ["0001_ledger"]
+        assert pending(connection) == ["0001_ledger", "0002_audit_proof"]
+        assert migrate(empty_database_url) == ["0001_ledger", "0002_audit_proof"]
         assert pending(connection) == []
         assert migrate(empty_database_url) == []
 
@@ -89,7 +89,7 @@ def test_two_migrate_at_once(empty_database_url: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(applied) == [[], [], ["0001_ledger"]]
+    assert sorted(applied) == [[], [], ["0001_ledger", "0002_audit_proof"]]
 
 
 def test_failing_migration_leaves_nothing(

@@ -20,7 +20,7 @@ from streams.producer import headers_of
 from tests.integration.streams.raw_topic import Accepted, Pipeline, numbers_of
 from tests.system import REPOSITORY, Worker
 from tests.unit.streams.raw_records import event
-from tests.waiting import wait_until
+from tests.waiting import wait_until, wait_until_async
 
 STEPS_BEFORE_AND_AFTER_THE_SEND = ("dedupe", "send", "remember")
 EVENTS = 400
@@ -198,7 +198,10 @@ async def test_a_log_that_was_made_again_stops_the_worker(
 async def test_a_record_that_stops_the_workers_is_quarantined(
     pipeline: Pipeline, start_process: StartProcess, tmp_path: Path
 ) -> None:
-    """A bug ends the process naming the record; set aside, it is a letter and the rest goes on."""
+    """A bug ends the process naming the record; set aside, it is a letter and the rest goes on.
+
+    The next process tells of the death until the record is behind it.
+    """
     await pipeline.write(event(0), event(1), event(2, feature_id="poison"), event(3))
     worker = start_process(module="tests.integration.streams.poisoned_worker")
     assert await ended(worker) == 70, worker.last_words()
@@ -212,6 +215,16 @@ async def test_a_record_that_stops_the_workers_is_quarantined(
     )
     assert await command.wait() == 0
     worker.start()
+
+    async def tells_of_the_death() -> bool:
+        return worker.metrics_port is not None and (
+            'burnstream_streams_deaths_at_offset{offset="2",partition="0"} 1.0' in worker.metrics()
+        )
+
+    async def tells_no_more() -> bool:
+        return not await tells_of_the_death()
+
+    await wait_until_async(tells_of_the_death, 30, "the death shows")
     accepted = (await pipeline.rated_up_to({0: 4}))[0]
     assert accepted.verdicts() == [
         (0, 0, "charged"),
@@ -219,6 +232,7 @@ async def test_a_record_that_stops_the_workers_is_quarantined(
         (2, 0, "QUARANTINED"),
         (3, 0, "charged"),
     ]
+    await wait_until_async(tells_no_more, 30, "it is forgotten")
 
 
 async def delete_records(pipeline: Pipeline, partition: int, before: int) -> None:

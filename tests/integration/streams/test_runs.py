@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,7 +19,7 @@ from tests.waiting import wait_until_async
 class Reader:
     """An app that notes what it gets and where it stands, per partition."""
 
-    def __init__(self, pipeline: Pipeline, folder: Path, **sizes: int) -> None:
+    def __init__(self, pipeline: Pipeline, folder: Path, **sizes: Any) -> None:
         self.positions = dict.fromkeys(range(PARTITIONS), 0)
         self.offsets: dict[int, list[int]] = {number: [] for number in range(PARTITIONS)}
         self.resumed: list[int] = []

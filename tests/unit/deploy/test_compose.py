@@ -20,6 +20,7 @@ ENV_EXAMPLE = REPOSITORY / ".env.example"
 OURS = {"setup", "gateway", "streams", "sinks", "console"}
 PROCESSES = OURS - {"setup"}
 MODULES = {"console": "deploy.console"}
+WATCHING = {"prometheus", "grafana"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_containers_have_the_names_of_the_guide(services: dict[str, Any]) -> Non
     assert names["postgres"] == "openmonetize-postgres"
     assert names["redis"] == "openmonetize-redis"
     assert set(names.values()) == {f"openmonetize-{name}" for name in services}
-    assert set(services) == {"kafka", "postgres", "redis"} | OURS
+    assert set(services) == {"kafka", "postgres", "redis"} | OURS | WATCHING
 
 
 def test_everything_that_stays_has_a_health_check(services: dict[str, Any]) -> None:
@@ -74,7 +75,36 @@ def test_ports_are_the_guides_and_servers_stay_on_loopback(services: dict[str, A
         "redis": ["127.0.0.1:${REDIS_PORT:-6379}:6379"],
         "gateway": ["${PORT:-8081}:8081"],
         "console": ["127.0.0.1:${CONSOLE_PORT:-8001}:8001"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
     }
+
+
+def test_prometheus_asks_where_the_processes_serve(services: dict[str, Any]) -> None:
+    """Each of the three is a job of its name, at the address that its own health check asks."""
+    config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
+    asked = {
+        job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]
+    }
+    served = {
+        name: re.findall(
+            r"http://127\.0\.0\.1(:\d+)/metrics", services[name]["healthcheck"]["test"][-1]
+        )
+        for name in PROCESSES - {"console"}
+    }
+    assert asked == {name: [name + port for port in ports] for name, ports in served.items()}
+
+
+def test_what_is_mounted_exists(services: dict[str, Any]) -> None:
+    """Every folder of the repository that a container sees is there."""
+    mounted = [
+        mount.split(":")[0]
+        for name in WATCHING
+        for mount in services[name]["volumes"]
+        if mount.startswith("./")
+    ]
+    assert mounted
+    assert [one for one in mounted if not (REPOSITORY / one).is_dir()] == []
 
 
 def test_our_processes_read_what_is_documented(

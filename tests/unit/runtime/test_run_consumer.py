@@ -1,6 +1,10 @@
-"""Sizes of records and of runs."""
+"""Sizes of records and of runs, and what a lane has in hand."""
 
-from deploy.runtime.run_consumer import RECORD_OVERHEAD_BYTES, cut, record_bytes
+from typing import Any, cast
+
+from faust.types import TP
+
+from deploy.runtime.run_consumer import RECORD_OVERHEAD_BYTES, Lane, Run, cut, record_bytes
 from tests.unit.streams.raw_records import RawRecord
 
 
@@ -22,3 +26,17 @@ def test_a_large_record_is_a_run_by_itself() -> None:
     records = [RawRecord(offset, b"v" * size) for offset, size in enumerate(sizes)]
     runs = [[record.offset for record in run] for run, _ in cut(records, 1_000, 5_000)]
     assert runs == [[0], [1], [2, 3]]
+
+
+def test_a_lane_knows_the_oldest_record_in_hand() -> None:
+    """What was acknowledged is no longer in hand; after a seek nothing is."""
+    lane = Lane(TP("raw", 0))
+    runs = [Run(lane, 0, [RawRecord(offset, b"v")], 1, cast("Any", None)) for offset in (3, 4, 7)]
+    lane.in_hand.extend((run.first_offset, 1_000 + run.first_offset) for run in runs)
+    runs[0].ack()
+    assert lane.in_hand[0] == (4, 1_004)
+    runs[1].ack()
+    assert list(lane.in_hand) == [(7, 1_007)]
+    lane.seek(3)
+    assert not lane.in_hand
+    runs[2].is_put_away = True

@@ -1,0 +1,1 @@
+SELECT min(proven_at) FROM "AuditProof" WHERE topic = %(topic)s
