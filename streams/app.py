@@ -15,6 +15,7 @@ from deploy.runtime.kafka import (
     producer_options,
     reader_options,
     wait_for_partition,
+    wait_for_topics,
 )
 from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import close_in_time, is_done_before, serve, stop_event
@@ -134,6 +135,10 @@ class StreamsWorker:
     async def _begin(self) -> None:
         await _start_producer(self._rated_producer)
         await _start_producer(self._burns_producer)
+        topics = self._settings.topics
+        await wait_for_topics(
+            self._rated_producer, topics.raw, topics.rated, topics.prices, topics.quarantine
+        )
         # Every price and every quarantined position is known before the first event.
         await self._price_follower.read_whole()
         await self._quarantine_follower.read_whole()
@@ -157,7 +162,10 @@ class StreamsWorker:
             async with asyncio.timeout(self._settings.prices_wait_seconds):
                 await self._are_prices_there.wait()
         except TimeoutError:
-            log.error("No price list was published: what has a price becomes a dead letter")  # noqa: TRY400 -- no traceback to show
+            log.error(  # noqa: TRY400 -- no traceback to show
+                "No price list was published: what has a price becomes a dead letter",
+                remedy="the sinks publish it: `burnstream doctor` says what they lack",
+            )
 
     async def _close(self) -> None:
         for task in self._tasks:
@@ -221,7 +229,7 @@ async def _start_producer(producer: AIOKafkaProducer) -> None:
         try:
             await producer.start()
         except KafkaError as error:
-            log.warning("Waiting for Kafka", error=repr(error))
+            log.warning("Waiting for Kafka", service="queue", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
         else:
             return
