@@ -148,6 +148,7 @@ async def _audit_partition(  # noqa: PLR0917 -- one audit's parts
             _compare(covered, offset, value, here, report)
             current = next(ledger, None) if here else current
         _skip_unknown(covered, ledger, current, covered.next_offset, report)
+    reached(covered.next_offset)
 
 
 async def _records(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
-from deploy.runtime.command_line import one_line_errors
+from deploy.runtime.command_line import RefusedError, one_line_errors
 from deploy.runtime.settings import RuntimeSettings, load_settings
 from sinks import dead_letters, migrations, repair, scale, topic_admin, wallet_credit
 
@@ -29,7 +29,12 @@ Why = Annotated[str, typer.Option("--reason", help="Why; kept with the decision.
 
 def who(by: str) -> str:
     """Who decides, when nobody else is named."""
-    return by or getpass.getuser()
+    try:
+        return by or getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        raise RefusedError(
+            "the operating system does not know who decides: say it by --by"
+        ) from None
 
 
 @contextmanager
