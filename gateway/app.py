@@ -12,6 +12,7 @@ from aiohttp import web
 from limits.aio.storage import RedisStorage
 
 from deploy.runtime.exit import ExitCode
+from deploy.runtime.settings import refuse_setting
 from deploy.runtime.tracing import Tracing
 from gateway import handlers, health
 from gateway.auth import AUTHENTICATOR, Authenticator
@@ -117,6 +118,8 @@ def listen(settings: GatewaySettings) -> socket.socket:
         listener.bind((settings.host, settings.port))
     except OSError as error:
         listener.close()
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            refuse_setting("HOST", settings.host, "an address of this machine")
         reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error}"
         sys.stderr.write(f"PORT={settings.port}: {settings.host}:{settings.port} {reason}\n")
         sys.exit(ExitCode.USAGE)

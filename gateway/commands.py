@@ -1,20 +1,27 @@
 """`burnstream customer` and `burnstream key`: customers and their API keys, in Postgres."""
 
-import json
 import re
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import psycopg
 import typer
 
+from deploy.runtime.command_line import (
+    Json,
+    RefusedError,
+    examples,
+    fail,
+    one_line_errors,
+    show,
+)
 from deploy.runtime.exit import ExitCode
 from deploy.runtime.settings import RuntimeSettings, load_settings
 from gateway.auth import hash_of
 
+CONNECT_TIMEOUT_SECONDS = 5
 _KEY_BYTES = 24
 _CREDITS_MAX = 2**63 - 1
 _TIERS = ("STARTER", "GROWTH", "ENTERPRISE")
@@ -27,11 +34,26 @@ key_app = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(customer_app, name="customer")
 app.add_typer(key_app, name="key")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ForTests = Annotated[bool, typer.Option("--test", help="A key that begins with om_test_.")]
 
 
-@customer_app.command("create")
+@customer_app.callback()
+def customers() -> None:
+    """Customers."""
+
+
+@key_app.callback()
+def keys() -> None:
+    """API keys."""
+
+
+@customer_app.command(
+    "create",
+    epilog=examples(
+        "burnstream customer create --id cust-1 --name Acme --email ops@acme.example",
+        "burnstream customer create --id cust-2 --name B --email b@b.example --credits 5000 --json",
+    ),
+)
 def create_customer(  # noqa: PLR0917 -- typer gives options by name
     id: Annotated[str, typer.Option(help="The customer's id, as events name it.")],  # noqa: A002 -- the option's name
     name: Annotated[str, typer.Option(help="The customer's name.")],
@@ -41,13 +63,13 @@ def create_customer(  # noqa: PLR0917 -- typer gives options by name
         int, typer.Option(min=0, max=_CREDITS_MAX, help="Opening balance of the wallet.")
     ] = 0,
     test: ForTests = False,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Create a customer with a wallet and an API key, which is shown this once."""
     if not _CUSTOMER_ID.fullmatch(id):
-        _fail(f"--id {id!r}: letters, digits and ._:- are taken, 1 to 128 of them", ExitCode.USAGE)
+        fail(f"--id {id!r}: letters, digits and ._:- are taken, 1 to 128 of them", ExitCode.USAGE)
     if tier not in _TIERS:
-        _fail(f"--tier {tier!r}: expected one of {', '.join(_TIERS)}", ExitCode.USAGE)
+        fail(f"--tier {tier!r}: expected one of {', '.join(_TIERS)}", ExitCode.USAGE)
     api_key = new_api_key(test=test)
     wallet_id = f"wallet_{id}"
     values = {"id": id, "name": name, "email": email, "tier": tier, "hash": hash_of(api_key)}
@@ -61,19 +83,25 @@ def create_customer(  # noqa: PLR0917 -- typer gives options by name
             'INSERT INTO "CreditWallet" (id, customer_id, balance) VALUES (%s, %s, %s)',
             [wallet_id, id, credits],
         )
-    _show(
+    _show_key(
         {"customer_id": id, "wallet_id": wallet_id, "balance": credits, "api_key": api_key}, as_json
     )
 
 
-@key_app.command("rotate")
+@key_app.command(
+    "rotate",
+    epilog=examples(
+        "burnstream key rotate cust-1                    # the old key works on for a day",
+        "burnstream key rotate cust-1 --overlap-hours 0  # it leaked: at once",
+    ),
+)
 def rotate_key(
     customer: Annotated[str, typer.Argument(help="The customer's id.")],
     overlap_hours: Annotated[
         float, typer.Option(min=0, max=24 * 365, help="How long the old key goes on working.")
     ] = 24,
     test: ForTests = False,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Give a customer a new API key, shown this once; the old one works on for the overlap."""
     api_key = new_api_key(test=test)
@@ -86,10 +114,14 @@ def rotate_key(
             "WHERE id = %(id)s RETURNING previous_api_key_valid_until",
             {"hash": hash_of(api_key), "hours": overlap_hours, "id": customer},
         ).fetchone()
-    if row is None:
-        _fail(f"there is no customer {customer!r}; `burnstream customer create` makes one")
+        if row is None:
+            raise RefusedError(
+                f"there is no customer {customer!r}; `burnstream customer create` makes one"
+            )
     until = row[0].isoformat() if row[0] else None
-    _show({"customer_id": customer, "api_key": api_key, "previous_key_valid_until": until}, as_json)
+    _show_key(
+        {"customer_id": customer, "api_key": api_key, "previous_key_valid_until": until}, as_json
+    )
 
 
 def new_api_key(*, test: bool) -> str:
@@ -100,32 +132,27 @@ def new_api_key(*, test: bool) -> str:
 @contextmanager
 def _transaction() -> Iterator[psycopg.Connection[Any]]:
     """A transaction on the ledger; what goes wrong is said in one line with its remedy."""
-    url = load_settings(RuntimeSettings).database_url
-    try:
-        with psycopg.connect(
-            url, connect_timeout=5, application_name="burnstream-customers"
-        ) as connection:
-            yield connection
-    except psycopg.errors.UndefinedTable:
-        _fail("the database has no tables yet: run `burnstream migrate`")
-    except psycopg.errors.UniqueViolation as error:
-        _fail(f"already there: {error.diag.message_detail or error.diag.message_primary}")
-    except psycopg.OperationalError as error:
-        cause = str(error).strip().splitlines()[-1]
-        _fail(f"no connection to Postgres ({cause}): is DATABASE_URL right, and `make up` done?")
-    except psycopg.DataError as error:
-        _fail(f"Postgres does not take that: {error.diag.message_primary or error}")
+    settings = load_settings(RuntimeSettings)
+    with one_line_errors(settings):
+        try:
+            with psycopg.connect(
+                settings.database_url,
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                application_name="burnstream-customers",
+            ) as connection:
+                yield connection
+        except psycopg.errors.UniqueViolation as error:
+            raise RefusedError(
+                f"already there: {error.diag.message_detail or error.diag.message_primary}"
+            ) from None
 
 
-def _show(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name.replace('_', ' '):<26}{value if value is not None else '-'}")
-    print("Keep the API key: it cannot be shown again.")
+def _show_key(found: dict[str, Any], as_json: bool) -> None:
+    def text() -> str:
+        rows = [
+            f"{name.replace('_', ' '):<26}{value if value is not None else '-'}"
+            for name, value in found.items()
+        ]
+        return "\n".join([*rows, "Keep the API key: it cannot be shown again."])
 
-
-def _fail(line: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
-    print(line, file=sys.stderr)
-    raise typer.Exit(code)
+    show(as_json, found, text)

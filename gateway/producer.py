@@ -17,7 +17,7 @@ from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from deploy.runtime.kafka import producer_options
+from deploy.runtime.kafka import producer_options, wait_for_topics
 from gateway import metrics
 from gateway.errors import UnavailableError
 from gateway.settings import GatewaySettings
@@ -165,6 +165,7 @@ class RawProducer:
         self._producer = fresh
         self._acknowledged_at = time.monotonic()
         if broken is None:
+            await wait_for_topics(fresh, self._topic)
             _log.info("Queue initialized successfully", topic=self._topic)
             return
         metrics.PRODUCER_REPLACEMENTS.inc()
@@ -182,7 +183,9 @@ class RawProducer:
             except (KafkaError, TimeoutError, OSError) as error:
                 await _stop(producer, timeout_seconds=1.0)
                 if not is_told:
-                    _log.warning("Kafka is not reachable, trying on", reason=repr(error))
+                    _log.warning(
+                        "Kafka is not reachable, trying on", service="queue", reason=repr(error)
+                    )
                 is_told = True
                 await asyncio.sleep(_RECONNECT_INTERVAL_SECONDS)
             except asyncio.CancelledError:

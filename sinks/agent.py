@@ -340,6 +340,7 @@ class SinkAgent:
         metrics.POSTGRES_UP.set(0)
         log.warning(
             "Postgres is away, waiting",
+            service="database",
             reason=_first_line(error),
             sqlstate=error.sqlstate,
             seconds=self._retry_seconds,

@@ -10,12 +10,13 @@ import structlog
 from deploy.runtime.kafka import client_options
 from deploy.runtime.partition_gauge import ages_seconds
 from deploy.runtime.runs import RunsApp, RunsConfig, build_app
-from deploy.runtime.serve import serve
+from deploy.runtime.serve import is_done_before, serve, stop_event
 from deploy.runtime.state_slot import StateSlot
 from deploy.runtime.tracing import Tracing
 from sinks import metrics
 from sinks.agent import SinkAgent
 from sinks.audit_behind import Auditor
+from sinks.postgres import connect
 from sinks.price_publisher import PricePublisher
 from sinks.resume import ResumePoint
 from sinks.settings import SinkSettings
@@ -25,6 +26,7 @@ log = structlog.get_logger("sinks")
 
 LAG_SECONDS = 2.0
 LEDGER_SECONDS = 5.0
+SCHEMA_SECONDS = 1.0
 
 
 def build(settings: SinkSettings, slot: StateSlot, agent: SinkAgent) -> RunsApp:
@@ -51,6 +53,29 @@ def build(settings: SinkSettings, slot: StateSlot, agent: SinkAgent) -> RunsApp:
 
 async def run(settings: SinkSettings, slot: StateSlot, tracing: Tracing | None = None) -> None:
     """Work until SIGTERM or SIGINT."""
+    with stop_event() as stop:
+        if await is_done_before(stop, _wait_for_schema(settings.database_url)):
+            await _work(settings, slot, stop, tracing)
+
+
+async def _wait_for_schema(database_url: str) -> None:
+    """Wait while Postgres is away or empty; say so."""
+    while True:
+        try:
+            async with await connect(database_url) as connection:
+                cursor = await connection.execute("SELECT to_regclass('\"SinkOffset\"')")
+                if await cursor.fetchone() != (None,):
+                    return
+            log.warning("Waiting for the schema", remedy="run `burnstream migrate`")
+        except (psycopg.Error, OSError) as error:
+            reason = " ".join(str(error).split())
+            log.warning("Postgres is away, waiting", service="database", reason=reason)
+        await asyncio.sleep(SCHEMA_SECONDS)
+
+
+async def _work(
+    settings: SinkSettings, slot: StateSlot, stop: asyncio.Event, tracing: Tracing | None
+) -> None:
     agent = SinkAgent(settings, tracing)
     app = build(settings, slot, agent)
     publisher = PricePublisher(settings)
@@ -63,7 +88,7 @@ async def run(settings: SinkSettings, slot: StateSlot, tracing: Tracing | None =
         asyncio.create_task(UnpaidWatch(settings, app).watch_for_ever(), name="unpaid"),
     ]
     try:
-        await serve(app, grace_seconds=settings.shutdown_grace_seconds)
+        await serve(app, grace_seconds=settings.shutdown_grace_seconds, stopping=stop)
     finally:
         auditor.stop()
         for task in beside:

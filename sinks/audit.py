@@ -4,6 +4,7 @@ Each rule is one query in `sql/audit/`, named by its code; its first line says w
 result means. A healthy ledger yields no row. All rules read one snapshot, so sinks may go on.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
@@ -66,7 +67,7 @@ def audit(
     connection: psycopg.Connection[Any],
     *,
     since: datetime | None = None,
-    rules: list[Rule] | None = None,
+    rules: Iterable[Rule] | None = None,
 ) -> AuditReport:
     """Run the rules (all, unless given) in one snapshot.
 
@@ -90,7 +91,7 @@ def audit(
 
 
 def check(
-    cursor: psycopg.Cursor[Row], rules: list[Rule], since: datetime | None
+    cursor: psycopg.Cursor[Row], rules: Iterable[Rule], since: datetime | None
 ) -> list[Discrepancy]:
     """Run rules in the transaction that is open; return those that do not hold."""
     found = [_run(cursor, rule, {"since": since}) for rule in rules]

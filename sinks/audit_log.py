@@ -6,7 +6,7 @@ of schemas. Only records that the log still holds can be recounted.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -15,7 +15,8 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg.rows import class_row
 
-from deploy.runtime.kafka import reader_options
+from deploy.runtime.kafka import reader_options, require_topics
+from deploy.runtime.progress_bar import Tell, tell_nobody
 from deploy.runtime.settings import RuntimeSettings
 from sinks.audit import EXAMPLES_MAX, Discrepancy, Row
 
@@ -90,9 +91,12 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-async def audit_log(settings: RuntimeSettings, connection: psycopg.Connection[Any]) -> LogReport:
+async def audit_log(
+    settings: RuntimeSettings, connection: psycopg.Connection[Any], tell: Tell = tell_nobody
+) -> LogReport:
     """Compare every covered record that the log still holds with the ledger, in one snapshot.
 
+    `tell` hears how many offsets were looked at, of all that are covered by the partitions so far.
     Raises aiokafka.errors.KafkaError or psycopg.OperationalError when a server is unreachable.
     """
     report = LogReport()
@@ -103,20 +107,30 @@ async def audit_log(settings: RuntimeSettings, connection: psycopg.Connection[An
         partitions = cursor.execute(query, {"topic": settings.topics.raw}).fetchall()
         if not partitions:
             return report
+        total = sum(one.next_offset - one.epoch_start for one in partitions)
+        done = 0
         async with AIOKafkaConsumer(**reader_options(settings, "audit")) as reader:
+            await require_topics(reader, settings.topics.raw)
             for covered in partitions:
-                await _audit_partition(connection, reader, settings.topics.raw, covered, report)
+                before = done - covered.epoch_start
+
+                def reached(offset: int, before: int = before) -> None:
+                    tell(before + offset, total)
+
+                source = TopicPartition(settings.topics.raw, covered.partition)
+                await _audit_partition(connection, reader, source, covered, report, reached)
+                done += covered.next_offset - covered.epoch_start
     return report
 
 
-async def _audit_partition(
+async def _audit_partition(  # noqa: PLR0917 -- one audit's parts
     connection: psycopg.Connection[Any],
     reader: AIOKafkaConsumer,
-    topic: str,
+    source: TopicPartition,
     covered: Covered,
     report: LogReport,
+    reached: Callable[[int], None],
 ) -> None:
-    source = TopicPartition(topic, covered.partition)
     log_start = (await reader.beginning_offsets([source]))[source]
     log_end = (await reader.end_offsets([source]))[source]
     if log_end < covered.next_offset:
@@ -128,23 +142,28 @@ async def _audit_partition(
         values = {"partition": covered.partition, "epoch": covered.epoch, "first": offsets.start}
         ledger = iter(cursor.execute(query, values))
         current = next(ledger, None)
-        async for offset, value in _records(reader, source, offsets):
+        async for offset, value in _records(reader, source, offsets, reached):
             current = _skip_unknown(covered, ledger, current, offset, report)
             here = current if current is not None and current.offset == offset else None
             _compare(covered, offset, value, here, report)
             current = next(ledger, None) if here else current
         _skip_unknown(covered, ledger, current, covered.next_offset, report)
+    reached(covered.next_offset)
 
 
 async def _records(
-    reader: AIOKafkaConsumer, source: TopicPartition, offsets: range
+    reader: AIOKafkaConsumer,
+    source: TopicPartition,
+    offsets: range,
+    reached: Callable[[int], None],
 ) -> AsyncIterator[tuple[int, bytes | None]]:
     """Offset and value of each committed record in the range."""
     if not offsets:
         return
     reader.assign([source])
     reader.seek(source, offsets.start)
-    while await reader.position(source) < offsets.stop:
+    while (position := await reader.position(source)) < offsets.stop:
+        reached(position)
         found = await reader.getmany(timeout_ms=FETCH_TIMEOUT_MS)
         for record in found.get(source, ()):
             if record.offset < offsets.stop:

@@ -1,7 +1,7 @@
 """Dead letters: look them up, write them to `usage.raw` again, set them aside."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,23 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 from psycopg.rows import class_row
 
-from schemas.dead_letter import Position, replay_headers, replay_key
+from schemas.dead_letter import Position, Reason, replay_headers, replay_key
+
+# What to do about an open letter.
+REMEDIES = {
+    Reason.NOT_JSON: "the producer mends it and sends it again; discard the letter",
+    Reason.BAD_SCHEMA: "the producer mends it and sends it again, same event_id; discard it here",
+    Reason.TOO_MANY_EVENTS: "the producer splits it and sends it again; discard the letter",
+    Reason.TIMESTAMP_OUT_OF_RANGE: "mend the producer's clock and send again, or widen "
+    "TIMESTAMP_PAST_DAYS_MAX or TIMESTAMP_FUTURE_SECONDS_MAX and replay",
+    Reason.UNPRICED: 'insert the price into "ProviderCost" (`burnstream seed` adds those that ship '
+    "with this version); within seconds the letter replays itself",
+    Reason.ORIGINAL_NOT_CHARGED: "nothing: within seconds the letter replays itself",
+    Reason.QUARANTINED: "when the bug is mended: `burnstream quarantine ... --lift`, then replay",
+    Reason.UNKNOWN_CUSTOMER: "`burnstream customer create`, then `burnstream dead-letters replay "
+    "--all --kind UNKNOWN_CUSTOMER`",
+    Reason.REFUSED_BY_DATABASE: "the letter's message says why; mend the event and send it again",
+}
 
 # A producer never gives a record up by itself.
 ACK_TIMEOUT_SECONDS = 30.0
@@ -107,10 +123,12 @@ async def replay(
     *,
     by: str,
     reason: str | None = None,
+    watch: Callable[[Iterable[Letter]], Iterable[Letter]] = iter,
 ) -> list[str | None]:
     """Write each letter's bytes, as they were, to `usage.raw`; return where Kafka put them.
 
-    None stands for a record that Kafka has, without saying where (see `place_of`).
+    None stands for a record that Kafka has, without saying where (see `place_of`). `watch` hands
+    the letters on one by one and sees how far it is.
 
     A letter is marked only after Kafka's acknowledgement: a crash in between replays it once more,
     which is harmless, because Postgres charges it once. One that somebody discards in between stays
@@ -125,7 +143,7 @@ async def replay(
         raise DeadLetterError(f"discarded, not replayed: {', '.join(discarded)}")
     places: list[str | None] = []
     too_late: list[str] = []
-    for letter in letters:
+    for letter in watch(letters):
         sending = await producer.send(
             raw_topic,
             value=letter.payload,

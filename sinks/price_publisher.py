@@ -16,7 +16,12 @@ from aiokafka.errors import KafkaError
 from psycopg.rows import dict_row
 
 from deploy.runtime.exit import die
-from deploy.runtime.kafka import producer_options, reader_options, stop_in_time
+from deploy.runtime.kafka import (
+    producer_options,
+    reader_options,
+    stop_in_time,
+    wait_for_topics,
+)
 from sinks import metrics
 from sinks.postgres import Connection, Remedy, connect, remedy_for
 from sinks.prices import Published, Snapshot, snapshot
@@ -49,7 +54,11 @@ class PricePublisher:
             except (psycopg.Error, KafkaError, OSError, TimeoutError) as error:
                 if isinstance(error, psycopg.Error) and remedy_for(error) is Remedy.STOP:
                     die(f"prices cannot be read: {error}")
-                log.warning("Prices are not published, waiting", reason=str(error))
+                log.warning(
+                    "Prices are not published, waiting",
+                    service="database" if isinstance(error, psycopg.Error) else "queue",
+                    reason=str(error) or repr(error),
+                )
             except Exception as error:  # a bug: the process ends, nothing is half published
                 log.exception("The price publisher failed")
                 die(f"the price publisher failed: {error!r}")
@@ -74,6 +83,7 @@ class PricePublisher:
                 stack.push_async_callback(reader.stop)
                 await reader.start()
                 await producer.start()
+                await wait_for_topics(producer, self._log_of.topic)
                 metrics.IS_PRICE_LEADER.set(1)
                 log.info("Publishing prices", topic=self._log_of.topic)
                 await self._lead(connection, reader, producer)

@@ -52,7 +52,12 @@ class ResumePoint:
                     raise
                 if isinstance(error, psycopg.Error):
                     metrics.POSTGRES_UP.set(0)
-                log.warning("Cannot resume yet, waiting", partition=partition, reason=str(error))
+                log.warning(
+                    "Cannot resume yet, waiting",
+                    service="database" if isinstance(error, psycopg.Error) else "queue",
+                    partition=partition,
+                    reason=str(error) or repr(error),
+                )
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._resumed(partition, offset, reached.rated_offset)

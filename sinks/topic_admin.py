@@ -26,6 +26,10 @@ READY_TIMEOUT_SECONDS = 30.0
 POLL_INTERVAL_SECONDS = 0.1
 # What must be as the specification says; limits and retention are compared with each other.
 EXACT_KEYS = ("cleanup.policy", "message.timestamp.type")
+ALTER_REMEDY = (
+    "a setting is put back by Kafka's own `kafka-configs --alter --entity-type topics "
+    "--entity-name TOPIC --add-config NAME=VALUE`"
+)
 
 
 class TopicDriftError(Exception):
@@ -175,6 +179,18 @@ async def ensure_topics(
     return TopicsReport(count, [topics.prefix + spec.name for spec in missing], warnings)
 
 
+def find_differences(
+    settings: RuntimeSettings, states: Mapping[str, TopicState], positions: Mapping[int, int]
+) -> list[str]:
+    """Name whatever of the topics is missing or differs, and the remedy; changes nothing."""
+    topics = settings.topics
+    missing = [topics.prefix + s.name for s in TOPIC_SPECS if topics.prefix + s.name not in states]
+    if missing:
+        return [f"missing: {', '.join(missing)}: run `burnstream topics`"]
+    count = _existing_partitions(topics, states) or len(positions)
+    return _differences(topics, states, count, settings, positions)
+
+
 def _refuse_drift(
     topics: Topics,
     states: Mapping[str, TopicState],
@@ -182,14 +198,27 @@ def _refuse_drift(
     settings: RuntimeSettings,
     positions: Mapping[int, int],
 ) -> None:
+    differences = _differences(topics, states, partitions, settings, positions)
+    if differences:
+        raise TopicDriftError(differences)
+
+
+def _differences(
+    topics: Topics,
+    states: Mapping[str, TopicState],
+    partitions: int,
+    settings: RuntimeSettings,
+    positions: Mapping[int, int],
+) -> list[str]:
     differences = find_drift(topics, states, partitions, settings.dedupe_window_hours)
+    if any(": " in one for one in differences):
+        differences.append(ALTER_REMEDY)
     beyond = [partition for partition in positions if partition >= partitions]
     if beyond:
         differences.append(
             f"SinkOffset holds partitions {beyond} of {topics.raw}, which has {partitions}"
         )
-    if differences:
-        raise TopicDriftError(differences + find_remedy(topics, states, partitions, positions))
+    return differences and differences + find_remedy(topics, states, partitions, positions)
 
 
 def _existing_partitions(topics: Topics, states: Mapping[str, TopicState]) -> int | None:

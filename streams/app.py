@@ -16,6 +16,7 @@ from deploy.runtime.kafka import (
     producer_options,
     reader_options,
     wait_for_partition,
+    wait_for_topics,
 )
 from deploy.runtime.partition_gauge import ages_seconds
 from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
@@ -147,6 +148,10 @@ class StreamsWorker:
         await _start_producer(self._rated_producer)
         await _start_producer(self._burns_producer)
         self._metrics.kafka_up.set(1)
+        topics = self._settings.topics
+        await wait_for_topics(
+            self._rated_producer, topics.raw, topics.rated, topics.prices, topics.quarantine
+        )
         # Every price and every quarantined position is known before the first event.
         await self._price_follower.read_whole()
         await self._quarantine_follower.read_whole()
@@ -170,7 +175,10 @@ class StreamsWorker:
             async with asyncio.timeout(self._settings.prices_wait_seconds):
                 await self._are_prices_there.wait()
         except TimeoutError:
-            log.error("No price list was published: what has a price becomes a dead letter")  # noqa: TRY400 -- no traceback to show
+            log.error(  # noqa: TRY400 -- no traceback to show
+                "No price list was published: what has a price becomes a dead letter",
+                remedy="the sinks publish it: `burnstream doctor` says what they lack",
+            )
 
     async def _close(self) -> None:
         for task in self._tasks:
@@ -247,7 +255,7 @@ async def _start_producer(producer: AIOKafkaProducer) -> None:
         try:
             await producer.start()
         except KafkaError as error:
-            log.warning("Waiting for Kafka", error=repr(error))
+            log.warning("Waiting for Kafka", service="queue", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
         else:
             return

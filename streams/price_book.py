@@ -130,7 +130,12 @@ class TopicFollower:
                     await self._read(consumer)
             except KafkaError as error:
                 await consumer.stop()
-                log.warning("Waiting for Kafka", topic=self._tp.topic, error=repr(error))
+                log.warning(
+                    "Waiting for Kafka",
+                    service="queue",
+                    topic=self._tp.topic,
+                    error=repr(error),
+                )
                 await asyncio.sleep(RETRY_SECONDS)
             except BaseException:  # asked to stop
                 await consumer.stop()

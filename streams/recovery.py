@@ -85,7 +85,12 @@ class Recovery:
                 return self._table.partition(partition).fold.next_offset
 
     async def _wait_for_kafka(self, partition: int, error: KafkaError) -> None:
-        log.warning("Kafka is away, will try again", partition=partition, error=repr(error))
+        log.warning(
+            "Kafka is away, will try again",
+            service="queue",
+            partition=partition,
+            error=repr(error),
+        )
         await asyncio.sleep(RETRY_SECONDS)
 
     def forget(self, partition: int) -> None:

@@ -1,7 +1,6 @@
 """`burnstream bench`: how fast each stage is on this machine."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,8 @@ import typer
 from deploy.local.ports import CannotStart
 from deploy.local.progress import Progress
 from deploy.local.servers import REPOSITORY
-from deploy.runtime.exit import ExitCode
+from deploy.runtime.command_line import examples, fail
+from deploy.runtime.progress_bar import with_progress
 
 if TYPE_CHECKING:  # Imported where they are used: a cold start of the command line must be quick.
     from collections.abc import Callable, Sequence
@@ -44,7 +44,12 @@ def given(
     context.obj = Given(kafka_bootstrap, database_url, redis_url, code)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "burnstream bench stream                                  # three runs, minutes",
+        "burnstream bench stream --events 50000 --runs 1 --json   # a quick look",
+    )
+)
 def stream(  # noqa: PLR0917 -- typer gives options by name
     context: typer.Context,
     events: Events = 400_000,
@@ -65,7 +70,11 @@ def stream(  # noqa: PLR0917 -- typer gives options by name
     _measure(context, one_run, runs, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "burnstream bench sink --ledger-rows 10000000  # into a ledger that is full already",
+    )
+)
 def sink(  # noqa: PLR0917 -- typer gives options by name
     context: typer.Context,
     events: Events = 400_000,
@@ -89,7 +98,11 @@ def sink(  # noqa: PLR0917 -- typer gives options by name
     _measure(context, one_run, runs, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "burnstream bench gateway --events-per-request 10",
+    )
+)
 def gateway(  # noqa: PLR0917 -- typer gives options by name
     context: typer.Context,
     events: Events = 300_000,
@@ -107,7 +120,11 @@ def gateway(  # noqa: PLR0917 -- typer gives options by name
     _measure(context, one_run, runs, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "burnstream bench e2e --steady-seconds 60",
+    )
+)
 def e2e(  # noqa: PLR0917 -- typer gives options by name
     context: typer.Context,
     events: Events = 300_000,
@@ -127,7 +144,11 @@ def e2e(  # noqa: PLR0917 -- typer gives options by name
     _measure(context, one_run, runs, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "burnstream bench recovery --identities 1000000 --runs 1",
+    )
+)
 def recovery(
     context: typer.Context,
     identities: Annotated[int, typer.Option(min=1_000, help="Two of each event.")] = 10_000_000,
@@ -148,7 +169,8 @@ def _measure(context: typer.Context, one_run: "OneRun", runs: int, *, as_json: b
     """Run so often, each run by itself."""
 
     def all_runs(arena: "Arena") -> "Sequence[Sequence[Figure]]":
-        return [one_run(arena, number) for number in range(1, runs + 1)]
+        numbers = with_progress("runs", range(1, runs + 1), runs)
+        return [one_run(arena, number) for number in numbers]
 
     _print_medians(context, all_runs, as_json=as_json)
 
@@ -167,8 +189,7 @@ def _print_medians(
         with Arena.open(context.obj, Progress()) as arena:
             found = medians(all_runs(arena))
     except (CannotStart, MeasurementError) as reason:
-        print(f"burnstream bench: {reason}", file=sys.stderr)
-        raise typer.Exit(ExitCode.FAILED) from None
+        fail(f"bench: {reason}")
     if as_json:
         print("\n".join(json.dumps(figure.as_json()) for figure in found))
     else:

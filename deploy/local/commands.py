@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -17,6 +18,7 @@ from deploy.local.postgres_server import psql_path
 from deploy.local.progress import Progress
 from deploy.local.servers import Addresses, running_servers, wait_for_end
 from deploy.local.settings import LocalSettings
+from deploy.runtime.command_line import Json, examples, show
 from deploy.runtime.exit import ExitCode
 from deploy.runtime.settings import load_settings
 
@@ -25,28 +27,45 @@ UP = "servers are up"
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-@app.command()
-def run() -> None:
+@app.command(
+    epilog=examples(
+        "burnstream run                              # everything, until Ctrl-C",
+        "STREAMS_WORKERS=2 PORT=8090 burnstream run  # variables: README, Configuration",
+        "burnstream run --json | jq .                # where everything is, then the logs, as JSON",
+    )
+)
+def run(as_json: Json = False) -> None:
     """Everything: servers, topics, schema, prices, a demo customer, the three processes."""
+    settings = load_settings(LocalSettings)
+    if as_json:
+        settings = settings.model_copy(update={"log_format": "json"})
     with _said_in_one_line(), _stopped_by_signals():
-        raise typer.Exit(pipeline.run(load_settings(LocalSettings)))
+        raise typer.Exit(pipeline.run(settings))
 
 
-@app.command()
-def fetch() -> None:
+@app.command(epilog=examples("burnstream fetch  # a machine that will be without a network"))
+def fetch(as_json: Json = False) -> None:
     """Download the files of the embedded servers that the Python packages do not carry."""
     with _said_in_one_line():
-        kafka_jars.fetch(load_settings(LocalSettings).state_dir, Progress())
+        folder = kafka_jars.fetch(load_settings(LocalSettings).state_dir, Progress())
+    files = len(list(folder.iterdir()))
+    show(as_json, {"folder": str(folder), "files": files}, lambda: f"{files} files in {folder}")
 
 
-@app.command()
-def up() -> None:
+@app.command(
+    epilog=examples(
+        "burnstream up                             # then burnstream migrate, topics, seed",
+        "KAFKA_PORT=0 burnstream up                # on a free port, which is printed",
+        "burnstream up --json | jq -r .database_url",
+    )
+)
+def up(as_json: Json = False) -> None:
     """The embedded servers alone, in the background, until `down`."""
     settings = load_settings(LocalSettings)
-    running = running_servers(settings.state_dir)
+    with _said_in_one_line():
+        running = running_servers(settings.state_dir)
     if running is not None:
-        print("servers are already up")
-        _print_addresses(running[0])
+        _show_addresses(running[0], as_json, was_up=True)
         return
     keeper = subprocess.Popen(
         [sys.executable, "-m", "deploy.local", "keep"],
@@ -68,7 +87,7 @@ def up() -> None:
     running = running_servers(settings.state_dir)
     if running is None:
         raise typer.Exit(ExitCode.FAILED)
-    _print_addresses(running[0])
+    _show_addresses(running[0], as_json, was_up=False)
 
 
 @app.command(hidden=True)
@@ -87,40 +106,54 @@ def keep() -> None:
             signal.pause()
 
 
-@app.command()
-def down() -> None:
+@app.command(epilog=examples("burnstream down"))
+def down(as_json: Json = False) -> None:
     """Stop the embedded servers; their data stay."""
     state_dir = load_settings(LocalSettings).state_dir
-    running = running_servers(state_dir)
+    with _said_in_one_line():
+        running = running_servers(state_dir)
     if running is None:
-        print("no servers are up")
+        show(as_json, {"stopped": False}, lambda: "no servers are up")
         return
     os.kill(running[1], signal.SIGTERM)
     if not wait_for_end(state_dir, 3 * STOP_TIMEOUT_SECONDS):
         print(f"the servers have not ended: see process {running[1]}", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
-    print(f"servers stopped; their data stay in {state_dir}")
+    show(as_json, {"stopped": True}, lambda: f"servers stopped; their data stay in {state_dir}")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog=examples(
+        "burnstream psql                                  # until \\q",
+        "burnstream psql -c 'SELECT count(*) FROM \"UsageEvent\"'",
+        "burnstream psql --csv -c 'TABLE \"CreditWallet\"'  # for a machine",
+    ),
+)
 def psql(context: typer.Context) -> None:
-    """The bundled psql on the database; arguments are passed on: `psql -c 'SELECT 1'`."""
+    """The bundled psql on the database; arguments are passed on to it."""
     settings = load_settings(LocalSettings)
-    running = running_servers(settings.state_dir)
     address = settings.database_url
+    with _said_in_one_line():
+        running = running_servers(settings.state_dir)
+        program = str(psql_path())
     if running is not None and "database_url" not in settings.model_fields_set:
         address = running[0].database_url
-    with _said_in_one_line():
-        program = str(psql_path())
     sys.stdout.flush()
     os.execv(program, [program, address, *context.args])  # noqa: S606 -- becomes psql
 
 
-def _print_addresses(addresses: Addresses) -> None:
-    print(f"Kafka     {addresses.kafka_bootstrap}")
-    print(f"Postgres  {addresses.database_url}")
-    print(f"Redis     {addresses.redis_url or 'none'}")
-    print(f"psql      make psql, or {psql_path()}")
+def _show_addresses(addresses: Addresses, as_json: bool, *, was_up: bool) -> None:
+    def text() -> str:
+        lines = [
+            f"Kafka     {addresses.kafka_bootstrap}",
+            f"Postgres  {addresses.database_url}",
+            f"Redis     {addresses.redis_url or 'none'}",
+            f"psql      make psql, or {psql_path()}",
+        ]
+        return "\n".join(["servers are already up", *lines] if was_up else lines)
+
+    show(as_json, asdict(addresses) | {"was_up": was_up, "psql": str(psql_path())}, text)
 
 
 @contextmanager
@@ -128,7 +161,7 @@ def _said_in_one_line() -> Iterator[None]:
     try:
         yield
     except CannotStart as reason:
-        print(reason, file=sys.stderr)
+        print(f"burnstream: {reason}", file=sys.stderr)
         raise typer.Exit(ExitCode.USAGE) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.OK) from None

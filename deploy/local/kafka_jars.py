@@ -2,13 +2,13 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.ports import CannotStart
 from deploy.local.progress import Progress
+from deploy.runtime.progress_bar import with_progress
 
 LOCK_FILE = Path(__file__).with_name("kafka-jars.lock")
 DOWNLOADS_AT_ONCE = 6
@@ -79,14 +79,9 @@ def fetch_jars(name: str, jars: list[Jar], folder: Path, progress: Progress) -> 
             ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
         ):
             done = pool.map(lambda jar: _download(jar, Path(scratch), folder), missing)
-            _tell(done, len(missing), progress)
+            for _ in with_progress("download", done, len(missing)):
+                pass
     return folder
-
-
-def _tell(done: Iterator[None], count: int, progress: Progress) -> None:
-    for number, _ in enumerate(done, start=1):
-        if number % 10 == 0:
-            progress.say(f"  {number} of {count} files")
 
 
 def _download(jar: Jar, scratch: Path, folder: Path) -> None:

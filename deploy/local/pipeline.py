@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -34,12 +35,16 @@ READY_HINT_SECONDS = 60
 
 
 def run(settings: LocalSettings) -> ExitCode:
-    """Set up what is missing, start everything, stay in the foreground until told to stop."""
+    """Set up what is missing, start everything, stay in the foreground until told to stop.
+
+    With `LOG_FORMAT=json` it prints lines of JSON alone: where everything is, then the logs.
+    """
     progress = Progress()
     require_free(settings.port, "gateway", "PORT")
     require_free(settings.console_port, "console", "CONSOLE_PORT")
     with _servers(settings, progress) as addresses:
         environment = os.environ | addresses.environment() | {"STATE_DIR": str(settings.state_dir)}
+        environment["LOG_FORMAT"] = settings.log_format
         for step, what in [
             ("migrate", "database schema"),
             ("topics", "Kafka topics"),
@@ -152,7 +157,11 @@ async def _announce(
             progress.say(f"still not ready: {gateway}/ready says why")
             is_hinted = True
     progress.say("ready")
-    print(_banner(gateway, settings, addresses, api_key), flush=True)
+    if settings.log_format == "json":
+        found = asdict(addresses) | {"gateway": gateway, "customer_id": DEMO_ID, "api_key": api_key}
+        print(json.dumps({"event": "ready"} | found), flush=True)
+    else:
+        print(_banner(gateway, settings, addresses, api_key), flush=True)
 
 
 def _is_ready(gateway: str) -> bool:

@@ -1,4 +1,4 @@
-"""How a process ends when it must not go on: at once, without a commit, saying why.
+"""How a process ends, and how it ends when it must not go on: at once, without a commit.
 
 `os._exit` on purpose: an exception that leaves an agent lets Faust acknowledge what was not done,
 and an orderly shutdown commits offsets (ADR 0003).
@@ -7,20 +7,31 @@ and an orderly shutdown commits offsets (ADR 0003).
 import os
 import sys
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import structlog
 
 
 class ExitCode(IntEnum):
-    """Exit codes of our processes and commands."""
+    """Exit codes of our processes and commands, and what each means."""
 
-    OK = 0
-    FAILED = 1  #: a command could not do what it was asked
-    USAGE = 2  #: a wrong argument or environment variable
-    BUG = 70  #: something that must not happen; the supervisor starts the process again
-    STALLED = 71  #: the event loop stood still, or the process slept, longer than its session
-    REFUSED = 72  #: the logs and the ledger disagree in a way that a person must decide
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> Self:
+        """Let a member be its number and carry its meaning."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    OK = 0, "done"
+    FAILED = 1, "refused, or something is wrong: the last line says what and what to do"
+    USAGE = 2, "a wrong argument or variable, or a machine that lacks something: the line names it"
+    UNAVAILABLE = 69, "Kafka, Postgres or Redis does not answer: the line says which and where"
+    BUG = 70, "a bug; a process is started again by its supervisor"
+    STALLED = 71, "the process stood still for longer than its session; it is started again"
+    REFUSED = 72, "the logs and the ledger disagree in a way that a person must decide"
+    INTERRUPTED = 130, "a command was ended by Ctrl-C"
 
 
 def die(reason: str, code: ExitCode = ExitCode.BUG, **fields: Any) -> NoReturn:

@@ -3,15 +3,21 @@
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from deploy.runtime.settings import RuntimeSettings
+
+log = structlog.get_logger("kafka")
 
 # How old a client's picture of the topics may be: so long it takes at most until a gateway writes
 # to partitions that were added, and a group shares them out. A look costs a small request, and at
 # worst 5 ms of CPU where the cluster has a thousand partitions.
 METADATA_AGE_MAX_MS = 5_000
 _LOOK_INTERVAL_SECONDS = 0.5
+_TOPICS_INTERVAL_SECONDS = 2.0
+TOPICS_REMEDY = "run `burnstream topics`"
 
 # For a reader that wants single records: a fetch brings the batch that it begins in, and no more.
 SMALLEST_FETCH = {"fetch_max_bytes": 1, "max_partition_fetch_bytes": 1}
@@ -53,6 +59,33 @@ def reader_options(settings: RuntimeSettings, client_id: str) -> dict[str, Any]:
         "fetch_max_bytes": 64 << 20,
         "max_partition_fetch_bytes": 16 << 20,
     }
+
+
+async def require_topics(client: AIOKafkaProducer | AIOKafkaConsumer, *topics: str) -> None:
+    """Ask whether the topics are there: a client waits for one that is not, without saying so.
+
+    Raises:
+        aiokafka.errors.UnknownTopicOrPartitionError: one is missing; it is named.
+    """
+    asked = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
+    there = (await asked.fetch_all_metadata()).topics()
+    missing = [topic for topic in topics if topic not in there]
+    if missing:
+        raise UnknownTopicOrPartitionError(", ".join(missing))
+
+
+async def wait_for_topics(producer: AIOKafkaProducer, *topics: str) -> None:
+    """Wait until the topics are there; meanwhile say which are not, and what makes them."""
+    while True:
+        try:
+            await require_topics(producer, *topics)
+        except UnknownTopicOrPartitionError as error:
+            log.warning("Waiting for topics", missing=error.args[0], remedy=TOPICS_REMEDY)
+        except KafkaError as error:
+            log.warning("Waiting for Kafka", service="queue", error=repr(error))
+        else:
+            return
+        await asyncio.sleep(_TOPICS_INTERVAL_SECONDS)
 
 
 async def wait_for_partition(producer: AIOKafkaProducer, topic: str, partition: int) -> None:

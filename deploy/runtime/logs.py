@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from deploy.runtime.services import NameService, services
 from deploy.runtime.settings import RuntimeSettings
 
 # Libraries that tell at INFO what only their developers read.
@@ -40,6 +41,7 @@ def configure_logging(settings: RuntimeSettings, process: str, worker: int | Non
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        NameService(services(settings)),
     ]
     if is_console:
         renderer: list[Any] = [

@@ -5,19 +5,25 @@ import errno
 import structlog
 from prometheus_client import start_http_server
 
+from deploy.runtime.settings import PORT_MAX, refuse_setting
+
 PORTS_TRIED_MAX = 50
 
 
 def start_metrics_server(metrics_port: int, usual_port: int) -> int:
-    """Serve /metrics on `metrics_port` (0: the usual one) or the next free port; return it."""
+    """Serve /metrics on `metrics_port` (0: the usual one) or the next free port; return it.
+
+    Ends the process with one line when there is none.
+    """
     first = metrics_port or usual_port
-    for port in range(first, first + PORTS_TRIED_MAX):
+    last = min(first + PORTS_TRIED_MAX - 1, PORT_MAX)
+    for port in range(first, last + 1):
         try:
             start_http_server(port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise
-            continue
-        structlog.get_logger("metrics").info("Metrics served", port=port)
-        return port
-    raise OSError(f"no free port for metrics in {first}..{first + PORTS_TRIED_MAX - 1}")
+                refuse_setting("METRICS_PORT", metrics_port, f"a port to listen on: {error}")
+        else:
+            structlog.get_logger("metrics").info("Metrics served", port=port)
+            return port
+    return refuse_setting("METRICS_PORT", metrics_port, f"a free port in {first}..{last}")

@@ -226,7 +226,7 @@ class RunConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
             try:
                 await super().on_start()
             except KafkaError as error:
-                log.warning("Waiting for Kafka", error=repr(error))
+                log.warning("Waiting for Kafka", service="queue", error=repr(error))
                 await self._ensure_consumer().stop()
                 await self.sleep(CONNECT_RETRY_SECONDS)
             else:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from deploy.runtime.settings import refuse_setting
+
 SLOTS_MAX = 256
 
 
@@ -18,11 +20,17 @@ class StateSlot:
 
 
 def acquire_slot(state_dir: Path, process: str) -> StateSlot:
-    """Take the first free slot of a process kind. The kernel frees it with the process."""
+    """Take the first free slot of a process kind. The kernel frees it with the process.
+
+    Ends the process with one line when the folder cannot be written to.
+    """
     for number in range(SLOTS_MAX):
         folder = state_dir / "workers" / f"{process}-{number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / "lock").open("w")
+        except OSError as error:
+            refuse_setting("STATE_DIR", str(state_dir), f"a folder to write to: {error}")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -108,6 +108,23 @@ def test_every_topic_and_reason_is_explained() -> None:
     assert [name for name in names if f"`{name}`" not in text] == []
 
 
+def test_every_case_of_the_troubleshooting_is_tried() -> None:
+    """What the guide says that one sees when something is wrong, a test has seen."""
+    guide = (REPOSITORY / "docs" / "guide.md").read_text()
+    section = guide.split("## Troubleshooting", 1)[1].split("\n## ", 1)[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    phrases = [phrase for cell in cells for phrase in re.findall(r"`([^`]+)`", cell)]
+    tests = "\n".join(
+        path.read_text()
+        for ring in ("integration", "e2e")
+        for path in sorted(REPOSITORY.glob(f"tests/{ring}/**/*.py"))
+    )
+    telling = {phrase: max(phrase.split("..."), key=len).strip() for phrase in phrases}
+
+    assert len(phrases) > len(cells) > 10
+    assert [phrase for phrase, words in telling.items() if words not in tests] == []
+
+
 def test_metrics_of_the_docs_exist() -> None:
     """Every metric that a page names is one of a process."""
     code = "\n".join(path.read_text() for path in sorted(REPOSITORY.glob("*/metrics.py")))

@@ -5,6 +5,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from deploy.runtime.settings import RuntimeSettings
+from sinks.audit_log import audit_log
 from tests.integration.operations.command_line import CommandLine
 from tests.integration.operations.kafka_records import delete_records, produce
 
@@ -68,6 +70,20 @@ def test_accounted_log_is_clean(commands: CommandLine) -> None:
     data = commands.succeed("audit", "--log")
     assert data["clean"] is True
     assert data["log"] == {"records": 5, "events": 7}
+
+
+@pytest.mark.usefixtures("covered")
+async def test_recounting_says_how_far_it_is(
+    connection: Connection, kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    """Offsets looked at, of all that the ledger covers, up to the last."""
+    settings = RuntimeSettings(kafka_bootstrap_servers=kafka_bootstrap, topic_prefix=topic_prefix)
+    told: list[tuple[int, int]] = []
+
+    await audit_log(settings, connection, lambda done, total: told.append((done, total)))
+
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == ((0, 5), (5, 5))
 
 
 @pytest.mark.usefixtures("covered")

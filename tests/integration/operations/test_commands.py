@@ -136,7 +136,7 @@ def test_postgres_away_is_one_line(arguments: tuple[str, ...]) -> None:
     outcome = CommandLine({"DATABASE_URL": "postgresql://admin:secret@127.0.0.1:1/db"}).run(
         *arguments
     )
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == 69
     assert "Postgres at 127.0.0.1:1/db" in outcome.stderr
     assert "DATABASE_URL" in outcome.stderr
     assert "secret" not in outcome.stderr
@@ -158,6 +158,6 @@ def test_not_migrated_is_one_line(database_url: str, connection: Connection) -> 
 def test_kafka_away_is_one_line(ledger_commands: CommandLine) -> None:
     """A command that needs Kafka says in one line that it cannot be reached."""
     outcome = ledger_commands.run("topics")
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == 69
     assert "Kafka at 127.0.0.1:1" in outcome.stderr
     assert outcome.stderr.count("\n") == 1

@@ -170,7 +170,7 @@ def test_a_letter_discarded_during_its_replay_stays_discarded(
 def test_kafka_away_marks_nothing(ledger: Connection, ledger_commands: CommandLine) -> None:
     """A letter is marked only after Kafka acknowledged it."""
     outcome = ledger_commands.run("dead-letters", "replay", OPEN)
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == 69
     assert "Kafka at 127.0.0.1:1" in outcome.stderr
     assert status(ledger, OPEN) == ("OPEN", 0, None, None, None)
 
@@ -199,6 +199,6 @@ def test_kafka_lost_during_a_replay_ends_the_command(
         outcome = commands.run("dead-letters", "replay", OPEN)
     finally:
         kafka.resume()
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == 69
     assert "did not answer in time" in outcome.stderr
     assert status(ledger, OPEN) == ("OPEN", 0, None, None, None)

@@ -144,6 +144,7 @@ def test_a_scale_that_was_killed_is_finished_by_another(
     ):
         refused = commands.run(*arguments)
         assert refused.exit_code == 1
+        assert "a scale was not finished" in refused.stderr
         assert "run `burnstream scale --partitions 3`" in refused.stderr
     assert "say 3 or more" in commands.run("scale", "--partitions", "2").stderr
 

@@ -35,7 +35,7 @@ def test_unreachable_database_is_said_in_one_line(monkeypatch: pytest.MonkeyPatc
 
     done = CliRunner().invoke(app, ["key", "rotate", "cust"])
 
-    assert done.exit_code == 1
+    assert done.exit_code == 69
     assert "DATABASE_URL" in done.stderr
     assert done.stderr.count("\n") == 1
 

@@ -51,6 +51,7 @@ async def test_a_worker_that_waits_for_prices_stops_when_asked(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(app_module, "_start_producer", nothing)
+    monkeypatch.setattr(app_module, "wait_for_topics", nothing)
     monkeypatch.setattr(TopicFollower, "read_whole", nothing)
     monkeypatch.setattr(TopicFollower, "follow_for_ever", follow)
     stopping = asyncio.Event()
