@@ -33,7 +33,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -165,14 +165,21 @@ async def _read(
     return log, published
 
 
-def published_faults(wanted: Mapping[Key, Burn], published: Mapping[Key, Burn]) -> list[str]:
-    """Compare what was published with what the rated log says (law 1)."""
-    found = [
-        f"burn-differs: {key} is published as {published.get(key)}, rated was {burn}"
-        for key, burn in wanted.items()
-        if published.get(key) != burn
-    ]
-    found += [f"burn-of-nothing: {key}" for key in published.keys() - wanted.keys()]
+def published_faults(log: RatedLog, published: Mapping[Key, Burn]) -> list[str]:
+    """Compare what was published with what the rated log says (law 1).
+
+    Where it was published from a batch that the log has lost since, its sums are those of what was
+    rated again, but not the place: no later batch holds anything that was not counted before.
+    """
+    found = []
+    for key, burn in log.burns.items():
+        shown = published.get(key, Burn())
+        is_of_log = log.ends.get((key[3], shown.rated_offset)) == shown.position
+        place = burn if is_of_log else shown
+        wanted = replace(burn, position=place.position, rated_offset=place.rated_offset)
+        if shown != wanted:
+            found.append(f"burn-differs: {key} is published as {shown}, rated was {burn}")
+    found += [f"burn-of-nothing: {key}" for key in published.keys() - log.burns.keys()]
     return found
 
 
@@ -264,6 +271,6 @@ def burn_faults(bootstrap: str, rated: str, burns: str, database_url: str) -> li
     log, published = found
     charged = {(p, e, o, i): (customer, burned) for p, e, o, i, customer, burned in rows}
     return [
-        *published_faults(log.burns, published),
+        *published_faults(log, published),
         *outcome_faults(log.entries, charged, conflicts, refused),
     ]

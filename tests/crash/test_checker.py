@@ -1,9 +1,11 @@
 """The checker is itself checked: it must see each kind of fault, and only those."""
 
 import copy
+from decimal import Decimal
 
 import pytest
 
+from tests.crash.burns import Burn, RatedLog, published_faults
 from tests.crash.checker import Ledger, Letter, faults
 from tests.crash.model import Model, Usage
 
@@ -83,3 +85,15 @@ def test_each_kind_of_fault_is_named(change: dict[str, object], kind: str) -> No
         setattr(planted, name, value)
 
     assert kind in {fault.split(":")[0] for fault in faults(model, planted)}
+
+
+def test_a_burn_of_a_lost_batch_is_held_to_its_sums() -> None:
+    """Place and sums where the log has the batch; the sums alone where it lost it."""
+    key = ("c", "hour", "2025-01-17T14:00:00Z", 0)
+    log = RatedLog(burns={key: Burn(5, Decimal(1), 2, 40, 7)}, ends={(0, 7): 40})
+
+    assert published_faults(log, {key: Burn(5, Decimal(1), 2, 40, 7)}) == []
+    assert published_faults(log, {key: Burn(5, Decimal(1), 2, 36, 20)}) == []
+    assert len(published_faults(log, {key: Burn(6, Decimal(1), 2, 36, 20)})) == 1
+    assert len(published_faults(log, {key: Burn(4, Decimal(1), 2, 40, 7)})) == 1
+    assert len(published_faults(log, {})) == 1
