@@ -141,6 +141,7 @@ def test_wrong_use_is_refused(
 @pytest.mark.usefixtures("ledger")
 def test_discarded_letters_are_not_replayed(commands: CommandLine) -> None:
     """What a person set aside does not come back by accident."""
+    commands.succeed("topics", "--partitions", "1")
     outcome = commands.run("dead-letters", "replay", NOT_JSON)
     assert outcome.exit_code == 1
     assert f"discarded, not replayed: {NOT_JSON}" in outcome.stderr
