@@ -49,13 +49,14 @@ def report(work: Work, seconds: float) -> None:
         )
         return
     for charge, applied in work.charges:
+        entry = charge.entry
         log.info(
             "Event processed successfully",
-            eventId=charge.event_id,
+            eventId=entry["event"]["event_id"],
             partition=applied.partition,
-            offset=charge.entry["offset"],
-            credits=str(charge.entry["credits"]),
-            usd=short_usd(charge.entry["cost_usd"]),
+            offset=entry["offset"],
+            credits=str(entry["credits"]),
+            usd=short_usd(entry["cost_usd"]),
             processingTimeMs=milliseconds,
         )
     if sum(counts.values()) > counts["charged"]:

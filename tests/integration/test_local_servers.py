@@ -127,7 +127,9 @@ def test_a_taken_port_is_said_in_one_line(kafka_bootstrap: str, tmp_path: Path) 
         check=False,
         timeout=60,
     )
-    expected = f"port {port} (Kafka) is already in use: stop what runs there or set KAFKA_PORT"
+    expected = (
+        f"burnstream: port {port} (Kafka) is already in use: stop what runs there or set KAFKA_PORT"
+    )
     assert outcome.stderr.strip().splitlines() == [expected]
     assert outcome.returncode == 2
 
