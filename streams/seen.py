@@ -135,18 +135,6 @@ class SeenPartition:
         """Yield every identity remembered."""
         return iter(self._positions)
 
-    def find_each(self, identities: bytes, broker_times: Sequence[int]) -> list[int]:
-        """Return the packed position at which each identity was charged in the window, else -1.
-
-        `identities` holds 16 bytes each; `broker_times` the epoch milliseconds that the window of
-        each is around.
-        """
-        found = self.find(identities)
-        for number in found_at(found):
-            if not self.is_in_window(found[number], broker_times[number]):
-                found[number] = NOT_FOUND
-        return found
-
     def find(self, identities: bytes) -> list[int]:
         """Return the packed position of each identity, 16 bytes each, however long ago, else -1."""
         return self._positions.find(identities)

@@ -126,6 +126,19 @@ def redis_url(local_servers: LocalServers, redis_database_numbers: Iterator[int]
     return address
 
 
+@pytest.fixture
+def addresses(
+    kafka_bootstrap: str, database_url: str, redis_url: str, topic_prefix: str
+) -> dict[str, str]:
+    """The session's servers, a database and topics of the test's own."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "TOPIC_PREFIX": topic_prefix,
+    }
+
+
 def _postgres(servers: LocalServers) -> PostgresServer:
     assert servers.postgres is not None
     servers.postgres.start()  # An earlier test may have killed it.

@@ -14,16 +14,5 @@ def seed() -> int:
 
 
 @pytest.fixture
-def system(
-    tmp_path: Path, kafka_bootstrap: str, database_url: str, redis_url: str, topic_prefix: str
-) -> System:
-    return System(
-        tmp_path,
-        {
-            "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
-            "DATABASE_URL": database_url,
-            "REDIS_URL": redis_url,
-            "TOPIC_PREFIX": topic_prefix,
-            "RATE_LIMIT_MAX": "0",
-        },
-    )
+def system(tmp_path: Path, addresses: dict[str, str]) -> System:
+    return System(tmp_path, addresses | {"RATE_LIMIT_MAX": "0"})

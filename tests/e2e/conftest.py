@@ -15,19 +15,6 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def addresses(
-    kafka_bootstrap: str, database_url: str, redis_url: str, topic_prefix: str
-) -> dict[str, str]:
-    """The session's servers, a database and topics of the test's own."""
-    return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-        "TOPIC_PREFIX": topic_prefix,
-    }
-
-
-@pytest.fixture
 def system(
     tmp_path: Path,
     request: pytest.FixtureRequest,

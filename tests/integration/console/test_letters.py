@@ -6,10 +6,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.runtime.settings import RuntimeSettings
 from tests.integration.console.conftest import KEY, Console
+from tests.integration.operations.kafka_records import records_of
 
 Connection = psycopg.Connection[Any]
 OPEN, NOT_JSON, REPLAYED = "dl-1-0-0-0", "dl-1-1-2-0", "dl-0-0-4-0"
@@ -34,23 +34,6 @@ def row(ledger: Connection, letter: str) -> tuple[Any, ...] | None:
         "WHERE id = %s",
         [letter],
     ).fetchone()
-
-
-async def records(runtime: RuntimeSettings, partition: int) -> list[Any]:
-    """All records of a partition of usage.raw."""
-    source = TopicPartition(runtime.topics.raw, partition)
-    consumer = AIOKafkaConsumer(bootstrap_servers=runtime.kafka_bootstrap_servers)
-    await consumer.start()
-    try:
-        end = (await consumer.end_offsets([source]))[source]
-        consumer.assign([source])
-        consumer.seek(source, 0)
-        found: list[Any] = []
-        while await consumer.position(source) < end:
-            found += (await consumer.getmany(timeout_ms=200)).get(source, [])
-        return found
-    finally:
-        await consumer.stop()
 
 
 async def ids(console: Console, query: str) -> list[str]:
@@ -109,7 +92,7 @@ async def test_replay_writes_the_bytes_and_keeps_who_and_why(
 
     assert action["outcomes"] == {OPEN: "replayed as 1:0"}
     assert row(ledger, OPEN) == ("REPLAYED", 1, "1:0", "ada", "customer made")
-    (record,) = await records(runtime, 1)
+    (record,) = await records_of(runtime.kafka_bootstrap_servers, runtime.topics.raw, 1)
     assert (record.key, record.value) == (b"c3", b"{}")
     assert dict(record.headers) == {"format": b"1", "replay-of": b"1:0:0:0"}
 

@@ -66,7 +66,8 @@ def produce_rated(bootstrap: str, topic: str, *batches: RatedBatch) -> None:
     asyncio.run(_produce_rated(bootstrap, topic, list(batches)))
 
 
-async def _consume(bootstrap: str, topic: str, partition: int) -> list[Any]:
+async def records_of(bootstrap: str, topic: str, partition: int) -> list[Any]:
+    """All records of a partition."""
     source = TopicPartition(topic, partition)
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()
@@ -84,8 +85,8 @@ async def _consume(bootstrap: str, topic: str, partition: int) -> list[Any]:
 
 
 def consume(bootstrap: str, topic: str, partition: int) -> list[Any]:
-    """All records of a partition."""
-    return asyncio.run(_consume(bootstrap, topic, partition))
+    """All records of a partition, for tests that are not asynchronous."""
+    return asyncio.run(records_of(bootstrap, topic, partition))
 
 
 def forget_offsets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,22 +45,23 @@ def seen(phrase: str, text: str) -> None:
 
 
 @pytest.fixture
-def environment(
-    kafka_bootstrap: str, database_url: str, redis_url: str, topic_prefix: str
-) -> dict[str, str]:
-    return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-        "TOPIC_PREFIX": topic_prefix,
-    }
-
-
-@pytest.fixture
-def system(tmp_path: Path, environment: dict[str, str]) -> Iterator[System]:
+def system(tmp_path: Path, addresses: dict[str, str]) -> Iterator[System]:
     """Processes and commands of one installation; nothing runs yet, no topic is made."""
-    with System(tmp_path, environment) as opened:
+    with System(tmp_path, addresses) as opened:
         yield opened
+
+
+def run_to_its_end(system: System, module: str) -> "subprocess.CompletedProcess[str]":
+    """Run a process that must end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", module],
+        env=system.environment,
+        cwd=system.folder,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
 
 
 def start(system: System, module: str) -> Worker:
@@ -103,15 +104,7 @@ def doctor(system: System, exit_code: int) -> dict[str, str]:
 def test_a_wrong_variable_ends_a_process_with_one_line(module: str, tmp_path: Path) -> None:
     """`python -m ...` says which variable, what it was, what it may be; exit code 2."""
     with System(tmp_path, {"METRICS_PORT": "70000"}) as system:
-        done = subprocess.run(
-            [sys.executable, "-m", module],
-            env=system.environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        done = run_to_its_end(system, module)
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     seen("METRICS_PORT='70000': expected: less than or equal to 65535", done.stderr)
@@ -130,15 +123,7 @@ def test_a_variable_that_does_not_fit_the_machine_is_one_line(
 ) -> None:
     """A folder that cannot be written to, another machine's address: exit code 2."""
     with System(tmp_path, {variable: value}) as system:
-        done = subprocess.run(
-            [sys.executable, "-m", module],
-            env=system.environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        done = run_to_its_end(system, module)
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith(f"{variable}='{value}': expected: ")
@@ -226,13 +211,11 @@ def test_redis_away(system: System, local_servers: LocalServers) -> None:
     assert "REDIS_URL" in line["remedy"]
 
 
-def test_schema_not_migrated(
-    tmp_path: Path, environment: dict[str, str], database_url: str
-) -> None:
+def test_schema_not_migrated(tmp_path: Path, addresses: dict[str, str], database_url: str) -> None:
     """An empty database: commands name `burnstream migrate`, a sink waits until it was called."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    with System(tmp_path, environment) as system:
+    with System(tmp_path, addresses) as system:
         said = refused(system, 1, "audit")
         create = ("customer", "create", "--id", "c", "--name", "c", "--email", "c@example.com")
         also_said = refused(system, 1, *create)

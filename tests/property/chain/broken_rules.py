@@ -24,6 +24,7 @@ from streams.price import Verdicts
 from streams.seen import SeenPartition
 from tests.property.chain.workers import Rules
 from tests.property.chain.world import RawRecord
+from tests.seen_lookup import find_each
 
 
 class BrokenRules(Rules):
@@ -251,7 +252,7 @@ def _judge_by(
                 if key := event.get("idempotency_key"):
                     by_key = identities(customer_id, "", key)[1]
                     own += (by_key,) if kinds_differ else identities(customer_id, key)
-                positions = seen.find_each(b"".join(own), [record.broker_ms] * len(own))
+                positions = find_each(seen, b"".join(own), [record.broker_ms] * len(own))
                 of_position = min((at for at in positions if at != NOT_FOUND), default=None)
             judged.identities.append(own)
             judged.of_positions.append(of_position)

@@ -39,6 +39,7 @@ from tests.property.chain.workers import (
     run_length,
 )
 from tests.property.chain.world import PARTITIONS, POLICY, RawRecord, World
+from tests.seen_lookup import find_each
 
 MINUTE_MS = 60_000
 # A broker's clock may step back a little; the longest gap is just longer than the window.
@@ -301,7 +302,7 @@ class Chain(RuleBasedStateMachine):
             for identity, at in charged.items():
                 ms = times[unpack_position(at)[0]]
                 if ms >= state.clock.latest_ms - WINDOW_MS:
-                    assert state.find_each(identity, [ms]) == [at]
+                    assert find_each(state, identity, [ms]) == [at]
                     assert state.clock.at(unpack_position(at)[0]) == ms
 
     def teardown(self) -> None:

@@ -13,6 +13,7 @@ from streams.dedupe import judge
 from streams.price import settle
 from streams.rated_fold import RatedFold
 from streams.seen import SeenPartition
+from tests.seen_lookup import find_each
 from tests.unit.streams.raw_records import HOUR_MS, NOW_MS, decoded, event, price_book, raw
 
 WINDOW_MS = 3 * HOUR_MS
@@ -176,4 +177,4 @@ def test_a_fold_from_the_middle_knows_what_one_from_the_beginning_knows(
         for identities in judge([record], worker.seen).identities:
             for later_ms in (last_ms, last_ms + HOUR_MS):
                 own, times = b"".join(identities), [later_ms] * len(identities)
-                assert late.find_each(own, times) == worker.seen.find_each(own, times)
+                assert find_each(late, own, times) == find_each(worker.seen, own, times)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from schemas.rated import Cover, Fold, Kind, pack_position
 from streams import identity_map
 from streams.seen import CLOCK_SLACK_MS, SeenPartition
+from tests.seen_lookup import find_each
 
 WINDOW_MS = 3_600_000
 NUMBERS = 40
@@ -92,5 +93,5 @@ def test_seen_answers_as_a_dict_that_forgets_nothing(few: int, drawn: list[Any])
             history.write(kind, shift, records)
             if number % 3 == 0:  # else the next look-up finds more that was never looked up
                 for ms in (history.latest_ms - CLOCK_SLACK_MS, history.ms, history.ms + WINDOW_MS):
-                    found = history.seen.find_each(EVERYONE, [ms] * NUMBERS)
+                    found = find_each(history.seen, EVERYONE, [ms] * NUMBERS)
                     assert found == history.expected(ms)

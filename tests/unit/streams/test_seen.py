@@ -6,6 +6,7 @@ from schemas.identity import identities
 from schemas.rated import Cover, Fold, Kind, pack_position
 from streams.rated_fold import RatedFold
 from streams.seen import BrokerClock, SeenPartition, clip_times
+from tests.seen_lookup import find_each
 from tests.unit.streams.raw_records import HOUR_MS, NOW_MS, WINDOW_MS
 
 
@@ -22,7 +23,7 @@ def new_epoch(following: int) -> Fold:
 
 def at(seen: SeenPartition, number: int, ms: int = NOW_MS) -> int | None:
     """Return the offset at which event `number` was charged, as seen at `ms`."""
-    (position,) = seen.find_each(identities("c", str(number))[0], [ms])
+    (position,) = find_each(seen, identities("c", str(number))[0], [ms])
     return None if position == -1 else position >> 10
 
 
