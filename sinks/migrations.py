@@ -1,6 +1,7 @@
 """Numbered SQL migrations: each file is applied once, in its order, in a transaction of its own."""
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 
@@ -53,8 +54,13 @@ def load_migrations() -> list[Migration]:
     return found
 
 
-def migrate(database_url: str) -> list[str]:
+Watch = Callable[[list[Migration]], Iterable[Migration]]
+
+
+def migrate(database_url: str, watch: Watch = iter) -> list[str]:
     """Apply what is missing and return the names of what was applied.
+
+    `watch` hands the migrations on, one after the other, and may show how far it is.
 
     Raises:
         MigrationError: the database holds a migration that is unknown here or was changed since.
@@ -68,7 +74,7 @@ def migrate(database_url: str) -> list[str]:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
         connection.execute(BOOKKEEPING)
         missing = _missing(migrations, _applied(connection))
-        for migration in missing:
+        for migration in watch(missing):
             with connection.transaction():
                 connection.execute(migration.sql)
                 connection.execute(

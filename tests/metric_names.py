@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 
-import gateway.metrics  # noqa: F401 -- registers its metrics
+import deploy.console.metrics  # noqa: F401 -- registers its metrics
+import gateway.metrics  # noqa: F401 -- likewise
 import sinks.metrics  # noqa: F401 -- likewise
 from deploy.local.servers import REPOSITORY
 from streams.metrics import Metrics as StreamsMetrics
@@ -36,8 +37,7 @@ def series_of(families: Iterable[Metric]) -> set[str]:
 
 
 def catalogue() -> set[str]:
-    """Names of all series that the three processes declare; the console is not theirs."""
+    """Names of all series that the processes declare."""
     registry = CollectorRegistry()
     StreamsMetrics(registry)
-    found = series_of(REGISTRY.collect()) | series_of(registry.collect())
-    return {name for name in found if not name.startswith("burnstream_console_")}
+    return series_of(REGISTRY.collect()) | series_of(registry.collect())

@@ -8,3 +8,5 @@ LETTERS = Counter(
     "Dead letters by what an operator did: replayed, discarded, failed.",
     ["outcome"],
 )
+for _outcome in ("replayed", "discarded", "failed"):
+    LETTERS.labels(_outcome)  # A series from the start: `increase` sees the first one.

@@ -301,6 +301,16 @@ ROWS = [
                     "sinks": rate("burnstream_sinks_rebalances_total"),
                 },
             ),
+            Panel(
+                "Console: letters acted upon",
+                {"{{outcome}}": rate("burnstream_console_dead_letters_total", "outcome")},
+                "ops",
+            ),
+            Panel(
+                "Console: wrong admin keys",
+                {"per second": rate("burnstream_console_wrong_keys_total")},
+                "ops",
+            ),
         ],
     ),
 ]

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,7 +15,15 @@ from deploy.runtime.exit import ExitCode
 from deploy.runtime.services import Service, services
 from deploy.runtime.settings import RuntimeSettings
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+_asked_for_json = ContextVar("_asked_for_json", default=False)
+
+
+def _note(value: bool) -> bool:
+    _asked_for_json.set(value)
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", callback=_note)]
 
 _LIBPQ_ASKS = "Is the server running on that host and accepting TCP/IP connections?"
 # Of Postgres's errors: connection, authorisation, no such database, an operator's intervention.
@@ -47,8 +56,10 @@ def plain(value: object) -> object:
 
 
 def fail(message: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
-    """End the command with one line on stderr."""
-    print(f"burnstream: {message}", file=sys.stderr)
+    """End the command with one line on stderr; of a command that was asked for JSON, as JSON."""
+    as_json = json.dumps({"error": message, "exitCode": code})
+    said = as_json if _asked_for_json.get() else f"burnstream: {message}"
+    print(said, file=sys.stderr)
     raise typer.Exit(code)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deploy.runtime.command_line import Json, examples, one_line_errors, show
+from deploy.runtime.progress_bar import with_progress
 from deploy.runtime.settings import RuntimeSettings, load_settings
 from sinks import migrations, topic_admin
 from sinks import scale as topic_growth
@@ -28,7 +29,10 @@ def migrate(as_json: Json = False) -> None:
     """Bring the database's schema up to this version; the same again changes nothing."""
     settings = load_settings(RuntimeSettings)
     with one_line_errors(settings, REFUSALS):
-        applied = migrations.migrate(settings.database_url)
+        applied = migrations.migrate(
+            settings.database_url,
+            watch=lambda missing: with_progress("migrate: files", missing, len(missing)),
+        )
     show(
         as_json,
         {"applied": applied},

@@ -31,7 +31,8 @@ SELDOM = {
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    return {"CANARY_CUSTOMER_ID": CANARY, "CANARY_SECONDS": "1", "AUDIT_SECONDS": "1"}
+    own = {"CANARY_CUSTOMER_ID": CANARY, "CANARY_SECONDS": "1", "AUDIT_SECONDS": "1"}
+    return {**own, "ADMIN_API_KEY": "0123456789abcdef0123456789abcdef"}
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def loaded(system: System, database_url: str, topic_prefix: str) -> System:
     ledger = Ledger(database_url)
     ledger.create_customer(CANARY)
     api_key = ledger.create_customer(CUSTOMER)
-    system.start()
+    system.start(consoles=1)
     sent = event(CUSTOMER)
     for _ in range(2):
         post(system, api_key, sent)
@@ -81,6 +82,7 @@ def prometheus(loaded: System, tmp_path: Path) -> Iterator[PrometheusServer]:
             ("gateway", loaded.gateways),
             ("streams", loaded.streams),
             ("sinks", loaded.sinks),
+            ("console", loaded.consoles),
         )
     }
     server = PrometheusServer(tmp_path / "prometheus", targets)
@@ -97,9 +99,9 @@ def test_an_alert_fires_and_clears(
     """A healthy system is silent, but for its dead letter; Redis goes away and comes back."""
     assert local_servers.redis is not None
     wait_until(
-        lambda: [one["value"][1] for one in prometheus.query("up")] == ["1", "1", "1"],
+        lambda: [one["value"][1] for one in prometheus.query("up")] == ["1"] * 4,
         30,
-        "all three are scraped",
+        "all four are scraped",
     )
     wait_until(lambda: prometheus.firing() <= {"DeadLetters"}, 60, "nothing else fires")
     assert prometheus.query("min(burnstream_gateway_service_up)")[0]["value"][1] == "1"

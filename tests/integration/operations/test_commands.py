@@ -1,5 +1,6 @@
 """Commands on the ledger: top-ups, audit's exit code, and what a wrong environment is told."""
 
+import json
 import threading
 from typing import Any
 
@@ -141,6 +142,16 @@ def test_postgres_away_is_one_line(arguments: tuple[str, ...]) -> None:
     assert "DATABASE_URL" in outcome.stderr
     assert "secret" not in outcome.stderr
     assert outcome.stderr.count("\n") == 1
+
+
+def test_an_error_is_json_where_json_was_asked_for() -> None:
+    """A script reads the error as it reads the result; the next command is not asked for JSON."""
+    line = CommandLine({"DATABASE_URL": "postgresql://admin:secret@127.0.0.1:1/db"})
+    outcome = line.run("audit", "--json")
+    said = json.loads(outcome.stderr)
+    assert said["exitCode"] == outcome.exit_code == 69
+    assert said["error"].startswith("Postgres at 127.0.0.1:1/db")
+    assert line.run("audit").stderr.startswith("burnstream: Postgres")
 
 
 def test_not_migrated_is_one_line(database_url: str, connection: Connection) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.console.settings import ConsoleSettings
+from deploy.console.settings import USUAL_METRICS_PORT, ConsoleSettings
 from deploy.local import kafka_jars
 from deploy.local.servers import REPOSITORY
 from deploy.local.settings import LocalSettings
@@ -81,7 +81,7 @@ def test_ports_are_the_guides_and_servers_stay_on_loopback(services: dict[str, A
 
 
 def test_prometheus_asks_where_the_processes_serve(services: dict[str, Any]) -> None:
-    """Each of the three is a job of its name, at the address that its own health check asks."""
+    """Each is a job of its name, at the address that its own health check asks."""
     config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())
     asked = {
         job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]
@@ -92,6 +92,7 @@ def test_prometheus_asks_where_the_processes_serve(services: dict[str, Any]) -> 
         )
         for name in PROCESSES - {"console"}
     }
+    served["console"] = [f":{USUAL_METRICS_PORT}"]  # Its health is asked at its pages.
     assert asked == {name: [name + port for port in ports] for name, ports in served.items()}
 
 
