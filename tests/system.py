@@ -27,6 +27,7 @@ from urllib.request import urlopen
 
 from deploy.local.local_server import tethered
 from deploy.local.ports import LOOPBACK, free_port
+from tests.command_line import CommandLine
 from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -217,6 +218,13 @@ class System:
     def console_url(self) -> str:
         """Where the console listens."""
         return f"http://{LOOPBACK}:{self.environment['CONSOLE_PORT']}"
+
+    def prepare(self, partitions: int | None = None) -> None:
+        """Make topics and prices, in this process: a command of its own takes seconds to begin."""
+        of_so_many = [] if partitions is None else ["--partitions", str(partitions)]
+        line = CommandLine(self.environment)
+        line.succeed("topics", *of_so_many)
+        line.succeed("seed")
 
     def start(
         self, *, gateways: int = 1, streams: int = 1, sinks: int = 1, consoles: int = 0

@@ -143,8 +143,7 @@ def running(
     with System(tmp_path_factory.mktemp("console"), environment) as system:
         first = int(system.environment["METRICS_PORT"])
         system.environment["METRICS_TARGETS"] = f"{LOOPBACK}:{first}-{first + WORKERS_PORTS}"
-        system.burnstream("topics")
-        system.burnstream("seed")
+        system.prepare()
         system.start(consoles=1)
         with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as ledger:
             yield Running(system, ledger)

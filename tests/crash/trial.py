@@ -69,8 +69,7 @@ class Trial:
 
     def prepare(self) -> None:
         """Make topics, prices and customers."""
-        self.system.burnstream("topics", "--partitions", str(self._partitions))
-        self.system.burnstream("seed")
+        self.system.prepare(self._partitions)
         self.keys = create_customers(self.database_url)
 
     def start(self, *, gateways: int = 1, streams: int = 1, sinks: int = 1) -> None:

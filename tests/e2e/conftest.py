@@ -23,7 +23,6 @@ def system(
 ) -> Iterator[System]:
     """A system on the session's servers."""
     with System(tmp_path / "system", addresses | environment) as system:
-        system.burnstream("topics")
-        system.burnstream("seed")
+        system.prepare()
         yield system
         system.keep_logs(request.node.name)

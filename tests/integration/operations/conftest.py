@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.integration.operations.command_line import CommandLine
+from tests.command_line import CommandLine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.runtime.settings import RuntimeSettings
 from sinks.audit_log import audit_log
-from tests.integration.operations.command_line import CommandLine
+from tests.command_line import CommandLine
 from tests.integration.operations.kafka_records import delete_records, produce
 
 Connection = psycopg.Connection[Any]

@@ -9,8 +9,8 @@ import pytest
 
 from sinks.audit import audit
 from sinks.wallet_credit import credit
+from tests.command_line import CommandLine
 from tests.integration.operations import small_ledger
-from tests.integration.operations.command_line import CommandLine
 
 Connection = psycopg.Connection[Any]
 

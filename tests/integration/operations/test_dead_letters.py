@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaProducer
 from deploy.local.servers import LocalServers
 from sinks import dead_letters
 from sinks.audit import audit
+from tests.command_line import CommandLine
 from tests.integration.operations import small_ledger
-from tests.integration.operations.command_line import CommandLine
 from tests.integration.operations.kafka_records import consume, forget_offsets
 
 Connection = psycopg.Connection[Any]

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.rated import Kind, decode_batch
 from sinks import repair as sink_repair
-from tests.integration.operations.command_line import CommandLine
+from tests.command_line import CommandLine
 from tests.integration.operations.kafka_records import (
     consume,
     delete_records,

@@ -11,7 +11,7 @@ from deploy.runtime.settings import RuntimeSettings
 from schemas.topics import RAW, TOPIC_SPECS
 from sinks import scale as topic_growth
 from sinks.topic_admin import admin_client, describe
-from tests.integration.operations.command_line import CommandLine
+from tests.command_line import CommandLine
 from tests.integration.operations.kafka_records import create_topic, produce
 
 Connection = psycopg.Connection[Any]

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from schemas.topics import RATED, RAW
-from tests.integration.operations.command_line import CommandLine
+from tests.command_line import CommandLine
 from tests.integration.operations.kafka_records import create_topic, delete_topic
 from tests.waiting import wait_until
 

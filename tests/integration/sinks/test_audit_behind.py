@@ -32,7 +32,7 @@ def system(
         "AUDIT_SECONDS": "1",
     }
     with System(tmp_path, environment) as found:
-        found.burnstream("topics", "--partitions", "2")
+        found.prepare(partitions=2)
         yield found
 
 

@@ -39,7 +39,7 @@ def system(
         "TOPIC_PREFIX": topic_prefix,
     }
     with System(tmp_path, environment) as found:
-        found.burnstream("topics", "--partitions", "2")
+        found.prepare(partitions=2)
         yield found
 
 
@@ -166,7 +166,6 @@ async def test_a_letter_without_price_is_charged_once_a_price_is_set_with_sql(
     system: System, customer: Ledger, producer: AIOKafkaProducer, topic_prefix: str
 ) -> None:
     """Streams and sinks together: UNPRICED, then INSERT of two prices, then one charge."""
-    system.burnstream("seed")
     event = charged(0, model="gpt-brand-new")["event"]
     await producer.send_and_wait(
         Topics(topic_prefix).raw, orjson.dumps(event), key=CUSTOMER.encode()
