@@ -68,7 +68,7 @@ check: $(STAMP) ## format, lint, types, import contracts, unit and property test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -q tests/unit tests/property
+	$(PYTEST) -q -n 2 --dist worksteal tests/unit tests/property
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## unit and property tests: no servers
