@@ -179,7 +179,7 @@ def _banner(
         "",
         f"  gateway    {gateway}  (/health /ready /v1/info)",
         f"  console    http://127.0.0.1:{settings.console_port}  ({_admin_key_place(settings)})",
-        "  metrics    http://127.0.0.1:9101/metrics (gateway), 9102 (streams), 9103 (sinks), 9104 (console)",
+        "  metrics    http://127.0.0.1:9101/metrics (gateway), 9102 (streams), 9103 (sinks), 9104",
         f"  Kafka      {addresses.kafka_bootstrap}",
         f"  Postgres   {addresses.database_url}  (make psql)",
         f"  Redis      {addresses.redis_url or 'none on this machine'}",

@@ -10,7 +10,7 @@ import typer
 
 from deploy.runtime.command_line import RefusedError, one_line_errors
 from deploy.runtime.settings import RuntimeSettings, load_settings
-from sinks import dead_letters, migrations, repair, scale, topic_admin, wallet_credit
+from sinks import analysts, dead_letters, migrations, repair, scale, topic_admin, wallet_credit
 
 CONNECT_TIMEOUT_SECONDS = 10
 
@@ -21,6 +21,7 @@ REFUSALS = (
     wallet_credit.CreditError,
     dead_letters.DeadLetterError,
     repair.RepairError,
+    analysts.AnalystError,
 )
 
 By = Annotated[str, typer.Option(help="Who decides; the operating system's user by default.")]

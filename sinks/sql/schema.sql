@@ -23,6 +23,91 @@ BEGIN
 END
 $$;
 
+CREATE TABLE public."UsageEvent" (
+    id uuid NOT NULL,
+    customer_id text NOT NULL,
+    user_id text,
+    team_id text,
+    event_type text NOT NULL,
+    feature_id text NOT NULL,
+    provider text,
+    model text,
+    input_tokens bigint DEFAULT 0 NOT NULL,
+    output_tokens bigint DEFAULT 0 NOT NULL,
+    image_count bigint,
+    image_size text,
+    quality text,
+    duration_seconds numeric,
+    resolution text,
+    unit_type text,
+    quantity numeric,
+    credits_burned bigint NOT NULL,
+    cost_usd numeric NOT NULL,
+    price_ids text[] DEFAULT '{}'::text[] NOT NULL,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    idempotency_key text,
+    "timestamp" timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    source_partition integer NOT NULL,
+    source_epoch integer NOT NULL,
+    source_offset bigint NOT NULL,
+    source_index integer NOT NULL,
+    CONSTRAINT "UsageEvent_cost_usd_check" CHECK ((cost_usd >= (0)::numeric)),
+    CONSTRAINT "UsageEvent_credits_burned_check" CHECK ((credits_burned >= 0)),
+    CONSTRAINT "UsageEvent_duration_seconds_check" CHECK ((duration_seconds > (0)::numeric)),
+    CONSTRAINT "UsageEvent_event_type_check" CHECK ((event_type = ANY (ARRAY['TOKEN_USAGE'::text, 'API_CALL'::text, 'FEATURE_ACCESS'::text, 'IMAGE_GENERATION'::text, 'VIDEO_GENERATION'::text, 'CUSTOM'::text]))),
+    CONSTRAINT "UsageEvent_idempotency_key_check" CHECK ((idempotency_key <> ''::text)),
+    CONSTRAINT "UsageEvent_image_count_check" CHECK ((image_count > 0)),
+    CONSTRAINT "UsageEvent_input_tokens_check" CHECK ((input_tokens >= 0)),
+    CONSTRAINT "UsageEvent_output_tokens_check" CHECK ((output_tokens >= 0)),
+    CONSTRAINT "UsageEvent_quantity_check" CHECK ((quantity > (0)::numeric))
+);
+
+CREATE VIEW public.charges AS
+ SELECT id AS event_id,
+    customer_id,
+    user_id,
+    team_id,
+    (("timestamp" AT TIME ZONE 'UTC'::text))::date AS day,
+    "timestamp",
+    event_type,
+    provider,
+    model,
+    feature_id,
+    input_tokens,
+    output_tokens,
+    image_count,
+    image_size,
+    quality,
+    duration_seconds,
+    resolution,
+    quantity,
+    unit_type,
+    credits_burned AS credits,
+    cost_usd,
+    price_ids,
+    source_partition,
+    source_epoch,
+    source_offset,
+    source_index
+   FROM public."UsageEvent";
+
+CREATE FUNCTION public.top_movers(of_day date) RETURNS TABLE(customer_id text, credits bigint, credits_before bigint, change bigint)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT burned.customer_id,
+     burned.credits,
+     burned.credits_before,
+     (burned.credits - burned.credits_before)
+    FROM ( SELECT charges.customer_id,
+             (COALESCE(sum(charges.credits) FILTER (WHERE (charges.day = top_movers.of_day)), (0)::numeric))::bigint AS credits,
+             (COALESCE(sum(charges.credits) FILTER (WHERE (charges.day < top_movers.of_day)), (0)::numeric))::bigint AS credits_before
+            FROM public.charges
+           WHERE ((charges.day >= (top_movers.of_day - 1)) AND (charges.day <= top_movers.of_day))
+           GROUP BY charges.customer_id) burned
+   ORDER BY (abs((burned.credits - burned.credits_before))) DESC, burned.customer_id;
+END;
+
 CREATE TABLE public."AuditProof" (
     topic text NOT NULL,
     partition integer NOT NULL,
@@ -254,45 +339,55 @@ CREATE TABLE public."SinkOffset" (
 )
 WITH (fillfactor='50');
 
-CREATE TABLE public."UsageEvent" (
-    id uuid NOT NULL,
-    customer_id text NOT NULL,
-    user_id text,
-    team_id text,
-    event_type text NOT NULL,
-    feature_id text NOT NULL,
-    provider text,
-    model text,
-    input_tokens bigint DEFAULT 0 NOT NULL,
-    output_tokens bigint DEFAULT 0 NOT NULL,
-    image_count bigint,
-    image_size text,
-    quality text,
-    duration_seconds numeric,
-    resolution text,
-    unit_type text,
-    quantity numeric,
-    credits_burned bigint NOT NULL,
-    cost_usd numeric NOT NULL,
-    price_ids text[] DEFAULT '{}'::text[] NOT NULL,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    idempotency_key text,
-    "timestamp" timestamp with time zone NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    source_partition integer NOT NULL,
-    source_epoch integer NOT NULL,
-    source_offset bigint NOT NULL,
-    source_index integer NOT NULL,
-    CONSTRAINT "UsageEvent_cost_usd_check" CHECK ((cost_usd >= (0)::numeric)),
-    CONSTRAINT "UsageEvent_credits_burned_check" CHECK ((credits_burned >= 0)),
-    CONSTRAINT "UsageEvent_duration_seconds_check" CHECK ((duration_seconds > (0)::numeric)),
-    CONSTRAINT "UsageEvent_event_type_check" CHECK ((event_type = ANY (ARRAY['TOKEN_USAGE'::text, 'API_CALL'::text, 'FEATURE_ACCESS'::text, 'IMAGE_GENERATION'::text, 'VIDEO_GENERATION'::text, 'CUSTOM'::text]))),
-    CONSTRAINT "UsageEvent_idempotency_key_check" CHECK ((idempotency_key <> ''::text)),
-    CONSTRAINT "UsageEvent_image_count_check" CHECK ((image_count > 0)),
-    CONSTRAINT "UsageEvent_input_tokens_check" CHECK ((input_tokens >= 0)),
-    CONSTRAINT "UsageEvent_output_tokens_check" CHECK ((output_tokens >= 0)),
-    CONSTRAINT "UsageEvent_quantity_check" CHECK ((quantity > (0)::numeric))
-);
+CREATE VIEW public.balances AS
+ SELECT customer_id,
+    id AS wallet_id,
+    user_id,
+    team_id,
+    balance AS credits,
+    expires_at
+   FROM public."CreditWallet";
+
+CREATE VIEW public.burn_per_day AS
+ SELECT day,
+    customer_id,
+    event_type,
+    provider,
+    model,
+    feature_id,
+    count(*) AS events,
+    (sum(input_tokens))::bigint AS input_tokens,
+    (sum(output_tokens))::bigint AS output_tokens,
+    (sum(credits))::bigint AS credits,
+    sum(cost_usd) AS cost_usd
+   FROM public.charges
+  GROUP BY day, customer_id, event_type, provider, model, feature_id;
+
+CREATE VIEW public.cost_against_credits AS
+ SELECT day,
+    customer_id,
+    provider,
+    model,
+    count(*) AS events,
+    sum(cost_usd) AS cost_usd,
+    (sum(credits))::bigint AS credits,
+    (sum(credits) * 0.001) AS credits_usd,
+    ((sum(credits) * 0.001) - sum(cost_usd)) AS margin_usd
+   FROM public.charges
+  GROUP BY day, customer_id, provider, model;
+
+CREATE VIEW public.dead_letters_by_reason AS
+ SELECT ((created_at AT TIME ZONE 'UTC'::text))::date AS day,
+    reason,
+    status,
+    provider,
+    model,
+    count(*) AS letters,
+    count(DISTINCT customer_id) AS customers,
+    min(created_at) AS first_at,
+    max(created_at) AS last_at
+   FROM public."DeadLetter"
+  GROUP BY (((created_at AT TIME ZONE 'UTC'::text))::date), reason, status, provider, model;
 
 ALTER TABLE ONLY public."AuditProof"
     ADD CONSTRAINT "AuditProof_pkey" PRIMARY KEY (topic, partition);
@@ -372,6 +467,8 @@ CREATE INDEX "RatedBatch_created" ON public."RatedBatch" USING brin (created_at)
 
 CREATE INDEX "UsageEvent_created" ON public."UsageEvent" USING brin (created_at);
 
+CREATE INDEX "UsageEvent_day" ON public."UsageEvent" USING brin (((("timestamp" AT TIME ZONE 'UTC'::text))::date) date_minmax_multi_ops);
+
 CREATE UNIQUE INDEX "UsageEvent_idempotency" ON public."UsageEvent" USING btree (customer_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
 CREATE TRIGGER bump_price_revision BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON public."BurnTable" FOR EACH STATEMENT EXECUTE FUNCTION public.bump_price_revision();
@@ -387,4 +484,3 @@ ALTER TABLE ONLY public."BurnTable"
 
 ALTER TABLE ONLY public."CreditWallet"
     ADD CONSTRAINT "CreditWallet_customer_id_fkey" FOREIGN KEY (customer_id) REFERENCES public."Customer"(id);
-
