@@ -193,7 +193,7 @@ def validate_batch(body: bytes) -> list[UsageEvent]:
 
     Raises NotJsonError, TooManyEventsError, or InvalidBatchError with every field that is wrong.
     """
-    _refuse_non_finite(body)
+    refuse_non_finite(body)
     try:
         batch = _BATCH.validate_json(body)
     except ValidationError as error:
@@ -207,7 +207,7 @@ def validate_leniently(body: bytes) -> list[UsageEvent | InvalidEvent]:
     The same as `validate_each` for a batch, without the cost of finding the events' own bytes.
     Raises NotJsonError, TooManyEventsError, or InvalidBatchError with what is wrong outside events.
     """
-    _refuse_non_finite(body)
+    refuse_non_finite(body)
     try:
         return [settle(event) for event in _BATCH.validate_json(body)["events"]]
     except ValidationError as error:
@@ -244,7 +244,7 @@ class _Json:
         return found
 
 
-def _refuse_non_finite(value: bytes) -> None:
+def refuse_non_finite(value: bytes) -> None:
     """Refuse NaN and Infinity, which pydantic's JSON reader takes and JSON does not know."""
     if b"NaN" in value or b"Infinity" in value:
         try:
@@ -260,7 +260,7 @@ def validate_each(value: bytes) -> list[UsageEvent | InvalidEvent]:
     no list of events. An empty list of events is valid here and yields nothing.
     """
     if b'"events"' not in value:
-        one = _validate_object(value)
+        one = validate_object(value)
         # JSON may spell the key with escapes; then it is no event, but holds some.
         is_final = not isinstance(one, InvalidEvent) or b"\\u" not in value
         return [one] if is_final else _validate_one_by_one(value)
@@ -281,9 +281,9 @@ def _validate_one_by_one(value: bytes) -> list[UsageEvent | InvalidEvent]:
     return [_validate_one(text) for text in slices]
 
 
-def _validate_object(value: bytes) -> UsageEvent | InvalidEvent:
+def validate_object(value: bytes) -> UsageEvent | InvalidEvent:
     """Validate a record that is one event: the usual form of a producer's own records."""
-    _refuse_non_finite(value)
+    refuse_non_finite(value)
     try:
         return settle(_EVENT.validate_json(value))
     except ValidationError as error:
