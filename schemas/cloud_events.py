@@ -8,12 +8,14 @@ alone say. Table: docs/produce.md, "CloudEvents".
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 from urllib.parse import unquote
 from uuid import UUID, uuid5
 
 import orjson
+from pydantic import ConfigDict, Field, with_config
 from pydantic_core import from_json
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from schemas.events import (
     FieldError,
@@ -54,6 +56,32 @@ _JSON_TYPE = re.compile(
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
 )
+
+
+@with_config(ConfigDict(extra="ignore"))
+class CloudEvent(TypedDict):
+    """A CloudEvent 1.0 in JSON, for documents; `_FORMS` and `schemas.events` judge it."""
+
+    specversion: Literal["1.0"]
+    id: Annotated[str, Field(min_length=1, description="any text, unique within its source")]
+    source: Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
+    type: Annotated[str, Field(min_length=1, description="its last part is the event_type")]
+    subject: NotRequired[Annotated[str, Field(min_length=1, description="the customer_id")]]
+    time: NotRequired[
+        Annotated[
+            str, Field(description="the timestamp", json_schema_extra={"format": "date-time"})
+        ]
+    ]
+    datacontenttype: NotRequired[str]
+    data: Annotated[
+        dict[str, Any],
+        Field(
+            description="fields of a usage event; those that attributes fill may be left out",
+            json_schema_extra={
+                "not": {"anyOf": [{"required": [name]} for name in _REFUSED_IN_DATA]}
+            },
+        ),
+    ]
 
 
 def identity_text(source: str, event_id: str) -> str:

@@ -21,6 +21,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     with_config,
 )
 from pydantic_core import ErrorDetails, from_json
@@ -28,7 +29,13 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from schemas.json_slices import array_slices, skip_space, value_at
 from schemas.provider_response import TEXT_LENGTH_MAX, TOKENS_MAX, take_provider_response
-from schemas.timestamps import SURE_TIMESTAMP, TimestampPolicy, parse_timestamp, time_bounds
+from schemas.timestamps import (
+    SURE_TIMESTAMP,
+    UTC_TIME,
+    TimestampPolicy,
+    parse_timestamp,
+    time_bounds,
+)
 from schemas.topics import EVENTS_PER_RECORD_MAX
 
 EventType = Literal[
@@ -95,6 +102,8 @@ Timestamp = Annotated[
     Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=SURE_TIMESTAMP)]
     | Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX), AfterValidator(_timestamp)],
     Field(union_mode="left_to_right"),
+    # What documents say of both branches; the calendar is beyond a pattern.
+    WithJsonSchema({"type": "string", "maxLength": TEXT_LENGTH_MAX, "pattern": f"^{UTC_TIME}$"}),
 ]
 TokenCount = Annotated[
     Annotated[StrictInt, Field(ge=0, le=TOKENS_MAX)]

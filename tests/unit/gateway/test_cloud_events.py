@@ -61,7 +61,8 @@ async def test_a_bad_cloud_event_is_refused_with_its_reason() -> None:
         assert status == 400
         assert "event_type" in answer["details"]["events"]["0"]
 
-        for value in ([], {}, "x", [5]):
+        values: list[Any] = [[], {}, "x", [5]]
+        for value in values:
             assert (await send(gateway, value, BATCH))[0] == 400
         assert (await send(gateway, CLOUD_EVENT | {"subject": "other"}))[0] == 403
         assert (await send(gateway, CLOUD_EVENT | {"time": "2999-01-01T00:00:00Z"}))[0] == 400
