@@ -25,9 +25,9 @@ def node_modules(package: str) -> Path:
             pytest.skip("no npm on this machine")
         folder.mkdir(parents=True, exist_ok=True)
         named = f"{package}@{VERSIONS[package]}"
-        options = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder]
+        options = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts"]
         done = subprocess.run(
-            [npm, "install", *options, named],
+            [npm, "install", *options, "--prefix", str(folder), named],
             capture_output=True,
             text=True,
             timeout=FETCH_SECONDS,

@@ -79,7 +79,7 @@ async def _read_all(system: System) -> list[Any]:
         await consumer.stop()
 
 
-@pytest.mark.parametrize(("name", "block"), zip(NAMES, BLOCKS, strict=True), ids=NAMES)
+@pytest.mark.parametrize(("name", "block"), list(zip(NAMES, BLOCKS, strict=True)), ids=NAMES)
 def test_an_example_sends_a_valid_event_to_the_partition_of_its_key(
     system: System, tmp_path: Path, name: str, block: tuple[str, str]
 ) -> None:
