@@ -63,13 +63,15 @@ async def _read_all(system: System) -> list[Any]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=system.environment["KAFKA_BOOTSTRAP_SERVERS"],
         isolation_level="read_committed",
+        auto_offset_reset="none",  # else it may begin at the end, whatever is sought
     )
     await consumer.start()
     try:
         partitions = [TopicPartition(raw, number) for number in range(PARTITIONS_DEFAULT)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        await consumer.seek_to_beginning()
+        for one in partitions:
+            consumer.seek(one, 0)
         found: list[Any] = []
         while any([await consumer.position(one) < ends[one] for one in partitions]):
             for records in (await consumer.getmany(timeout_ms=200)).values():
