@@ -58,7 +58,12 @@ _TIME = re.compile(
 )
 
 
-@with_config(ConfigDict(extra="ignore"))
+@with_config(
+    ConfigDict(
+        extra="ignore",
+        json_schema_extra={"additionalProperties": {"not": {"type": ["array", "object"]}}},
+    )
+)
 class CloudEvent(TypedDict):
     """A CloudEvent 1.0 in JSON, for documents; `_FORMS` and `schemas.events` judge it."""
 
@@ -189,6 +194,11 @@ def usage_event_json(cloud_event: object) -> bytes:
 
 
 def _attribute_errors(given: Mapping[str, Any]) -> Iterator[FieldError]:
+    # CloudEvents know no such attributes, and the audit, which reads no headers, would take a list
+    # `events` for a batch of ours. No path: a caller's own names are nothing to say errors by.
+    others = (value for name, value in given.items() if name != "data" and name not in _TEXTS)
+    if any(isinstance(value, list | dict) for value in others):
+        yield FieldError((), "Expected no list and no object outside data")
     for name in _REQUIRED:
         if name not in given:
             yield FieldError((name,), "Required")

@@ -103,17 +103,19 @@ def test_bad_cloud_events_are_letters_and_a_replayed_one_is_charged(
     system.start()
     late = cloud_event(3, subject="cust-late")
     nameless = json.dumps(cloud_event(4, id="")).encode()
+    like_a_batch = json.dumps(cloud_event(5, events=[{}, {}])).encode()
 
     async def send(producer: AIOKafkaProducer) -> None:
-        for value in (nameless, json.dumps(late).encode()):
+        for value in (nameless, like_a_batch, json.dumps(late).encode()):
             await producer.send_and_wait(raw, value, partition=0, headers=OF_KAFKA)
         await producer.send_and_wait(raw, value_of(event("cust-late")), partition=0)
 
     produce(system, send)
     wait_until_all_is_applied(system, ledger)
-    bad, early, usual = ledger.letters()
+    bad, batch, early, usual = ledger.letters()
     assert (bad["reason"], bytes(bad["payload"])) == ("BAD_SCHEMA", nameless)
     assert bad["message"] == "CloudEvent: id: Expected a text that is not empty"
+    assert (batch["reason"], bytes(batch["payload"])) == ("BAD_SCHEMA", like_a_batch)
     assert (early["reason"], early["event_id"]) == ("UNKNOWN_CUSTOMER", event_id(3))
 
     ledger.create_customer("cust-late")

@@ -16,6 +16,7 @@ from schemas.cloud_events import (
     validate_http,
 )
 from schemas.events import InvalidBatchError, NotJsonError, validate_each
+from sinks.audit_log import count_events
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 sources = texts.map(lambda text: "/" + "".join(text.split()))
@@ -74,6 +75,16 @@ def test_nothing_but_a_refusal_comes_of_bad_bytes(data: object, fields: dict[str
     with suppress(InvalidBatchError, NotJsonError):
         mapped = read_kafka(text, [("content-type", b"application/cloudevents+json")])
         assert len(validate_each(mapped)) == 1
+
+
+@given(st.dictionaries(st.sampled_from(["events", "_errors", "x"]) | texts, json_values))
+def test_the_audit_counts_one_event_where_the_streams_read_one(more: dict[str, Any]) -> None:
+    """It reads no headers: an attribute must not make it see another number of events."""
+    own = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "time": TIME, "data": DATA}
+    with suppress(TypeError, InvalidBatchError):  # TypeError: an integer of more than 64 bits
+        whole = orjson.dumps(more | own)
+        read_kafka(whole, [("content-type", b"application/cloudevents+json")])
+        assert count_events(whole) == 1
 
 
 @given(st.binary(), st.lists(st.tuples(st.sampled_from(["ce_id", "ce_specversion"]), st.binary())))

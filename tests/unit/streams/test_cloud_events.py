@@ -60,6 +60,17 @@ def test_what_is_no_cloud_event_is_a_letter_with_its_bytes(value: bytes, reason:
     assert record.payload(0) == value
 
 
+@pytest.mark.parametrize("events", [[], [{}, {}], {"1": 2}])
+def test_an_attribute_that_looks_like_a_batch_is_refused(events: object) -> None:
+    """An audit that reads no headers would count its events; a letter of all bytes it accepts."""
+    value = orjson.dumps(CLOUD_EVENT | {"events": events})
+    record = read(value, STRUCTURED)
+    [letter] = record.events
+    assert isinstance(letter, Letter)
+    assert (letter.reason, record.payload(0)) == (Reason.BAD_SCHEMA, value)
+    assert letter.message == "CloudEvent: (top level): Expected no list and no object outside data"
+
+
 def test_a_letter_of_a_cloud_event_can_be_replayed() -> None:
     """Its payload is the event in our own form: a replay has no headers of CloudEvents."""
     bad = read(orjson.dumps(CLOUD_EVENT | {"subject": ""}), STRUCTURED)
