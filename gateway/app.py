@@ -14,7 +14,7 @@ from limits.aio.storage import RedisStorage
 from deploy.runtime.exit import ExitCode
 from deploy.runtime.settings import refuse_setting
 from deploy.runtime.tracing import Tracing
-from gateway import handlers, health
+from gateway import api_pages, handlers, health
 from gateway.auth import AUTHENTICATOR, Authenticator
 from gateway.batches import BATCH_IDS, BatchIds
 from gateway.bodies import BODY_MEMORY, BodyMemory
@@ -54,6 +54,7 @@ def build_app(settings: GatewaySettings, tracing: Tracing | None = None) -> web.
     app.router.add_post("/v1/events/dlq/replay", handlers.replay_dead_letters)
     app.router.add_get("/v1/events/{event_id}", handlers.show_event)
     app.router.add_get("/v1/batches/{batch_id}", handlers.show_batch)
+    api_pages.add_routes(app.router)
     app.on_response_prepare.append(add_security_headers)
     app.on_response_prepare.append(handlers.add_rate_limit_headers)
     return app

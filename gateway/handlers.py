@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import partial
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ from gateway.postgres import POSTGRES
 from gateway.producer import RAW_PRODUCER, RecordRefusedError, Written
 from gateway.rate_limit import RATE_LIMITER, Allowance, peer_of
 from gateway.settings import GatewaySettings
+from schemas import cloud_events
 from schemas.batch_id import BatchPositions
 from schemas.dead_letter import FORMAT_HEADER
 from schemas.events import FieldError
@@ -130,7 +132,11 @@ async def ingest_events(request: web.Request) -> web.Response:
     customer_id = _caller(request)
     settings = request.app[SETTINGS]
     async with json_body(request, customer_id, settings) as body:
-        batch = ingest.read_batch(
+        read = ingest.read_batch
+        mode = cloud_events.http_mode(request.content_type, request.headers)
+        if mode is not None:
+            read = partial(ingest.read_cloud_events, mode=mode, headers=request.headers)
+        batch = read(
             body,
             customer_id,
             lenient=ingest.is_lenient(request.headers.get("Prefer", "")),

@@ -83,6 +83,8 @@ async def info(_request: web.Request) -> web.Response:
                 "event": "/v1/events/{event_id}",
                 "dlq": "/v1/events/dlq",
                 "dlq_replay": "/v1/events/dlq/replay",
+                "openapi": "/openapi.json",
+                "docs": "/docs",
             },
         }
     )

@@ -21,6 +21,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     with_config,
 )
 from pydantic_core import ErrorDetails, from_json
@@ -28,7 +29,13 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from schemas.json_slices import array_slices, skip_space, value_at
 from schemas.provider_response import TEXT_LENGTH_MAX, TOKENS_MAX, take_provider_response
-from schemas.timestamps import SURE_TIMESTAMP, TimestampPolicy, parse_timestamp, time_bounds
+from schemas.timestamps import (
+    SURE_TIMESTAMP,
+    UTC_TIME,
+    TimestampPolicy,
+    parse_timestamp,
+    time_bounds,
+)
 from schemas.topics import EVENTS_PER_RECORD_MAX
 
 EventType = Literal[
@@ -95,6 +102,8 @@ Timestamp = Annotated[
     Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=SURE_TIMESTAMP)]
     | Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX), AfterValidator(_timestamp)],
     Field(union_mode="left_to_right"),
+    # What documents say of both branches; the calendar is beyond a pattern.
+    WithJsonSchema({"type": "string", "maxLength": TEXT_LENGTH_MAX, "pattern": f"^{UTC_TIME}$"}),
 ]
 TokenCount = Annotated[
     Annotated[StrictInt, Field(ge=0, le=TOKENS_MAX)]
@@ -193,7 +202,7 @@ def validate_batch(body: bytes) -> list[UsageEvent]:
 
     Raises NotJsonError, TooManyEventsError, or InvalidBatchError with every field that is wrong.
     """
-    _refuse_non_finite(body)
+    refuse_non_finite(body)
     try:
         batch = _BATCH.validate_json(body)
     except ValidationError as error:
@@ -207,7 +216,7 @@ def validate_leniently(body: bytes) -> list[UsageEvent | InvalidEvent]:
     The same as `validate_each` for a batch, without the cost of finding the events' own bytes.
     Raises NotJsonError, TooManyEventsError, or InvalidBatchError with what is wrong outside events.
     """
-    _refuse_non_finite(body)
+    refuse_non_finite(body)
     try:
         return [settle(event) for event in _BATCH.validate_json(body)["events"]]
     except ValidationError as error:
@@ -244,7 +253,7 @@ class _Json:
         return found
 
 
-def _refuse_non_finite(value: bytes) -> None:
+def refuse_non_finite(value: bytes) -> None:
     """Refuse NaN and Infinity, which pydantic's JSON reader takes and JSON does not know."""
     if b"NaN" in value or b"Infinity" in value:
         try:
@@ -260,7 +269,7 @@ def validate_each(value: bytes) -> list[UsageEvent | InvalidEvent]:
     no list of events. An empty list of events is valid here and yields nothing.
     """
     if b'"events"' not in value:
-        one = _validate_object(value)
+        one = validate_object(value)
         # JSON may spell the key with escapes; then it is no event, but holds some.
         is_final = not isinstance(one, InvalidEvent) or b"\\u" not in value
         return [one] if is_final else _validate_one_by_one(value)
@@ -281,9 +290,9 @@ def _validate_one_by_one(value: bytes) -> list[UsageEvent | InvalidEvent]:
     return [_validate_one(text) for text in slices]
 
 
-def _validate_object(value: bytes) -> UsageEvent | InvalidEvent:
+def validate_object(value: bytes) -> UsageEvent | InvalidEvent:
     """Validate a record that is one event: the usual form of a producer's own records."""
-    _refuse_non_finite(value)
+    refuse_non_finite(value)
     try:
         return settle(_EVENT.validate_json(value))
     except ValidationError as error:

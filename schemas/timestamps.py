@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_is_utc_time = re.compile(
-    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?Z", re.ASCII
-).fullmatch
+UTC_TIME = r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?Z"
+_is_utc_time = re.compile(UTC_TIME, re.ASCII).fullmatch
 
 
 # Of a valid timestamp most are of this form, which a regular expression can tell: no year below

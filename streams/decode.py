@@ -1,6 +1,7 @@
 """From the bytes of a raw record to its events: valid ones, and letters for those that are not."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -9,6 +10,7 @@ from typing import Any, cast
 import orjson
 from msgspec import Struct
 
+from schemas.cloud_events import TELLING_HEADERS, marks_cloud_event, read_kafka
 from schemas.dead_letter import REPLAY_OF_HEADER, Position, Reason
 from schemas.events import (
     FieldError,
@@ -29,6 +31,8 @@ PLAIN_RECORDS = 20
 # What an entry adds to the bytes of its event, at most about: its names, price ids, its share of
 # the headers. A batch is closed by this estimate, before anything is encoded.
 ENTRY_OVERHEAD_BYTES = 400
+_TELLING_HEADERS = TELLING_HEADERS | {REPLAY_OF_HEADER}
+_CLOUD_EVENT = "a CloudEvent"  # no position reads like this
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,10 @@ class Letter:
 
 
 class DecodedRecord(Struct, frozen=True):
-    """One record of `usage.raw` and what it holds, in the order of its events."""
+    """One record of `usage.raw` and what it holds, in the order of its events.
+
+    `value` of a CloudEvent: the event in our own form, so that a replay of its letter is charged.
+    """
 
     offset: int
     broker_ms: int
@@ -95,16 +102,14 @@ def _decode_plain(records: Sequence[Any], policy: TimestampPolicy) -> list[Decod
     broker_times = [record.timestamp for record in records]
     if not are_timely(plain.moments, min(broker_times), max(broker_times), policy):
         return None
+    told = [_told_by(headers) if (headers := record.headers) else None for record in records]
+    if _CLOUD_EVENT in told:
+        return None
     return [
-        DecodedRecord(
-            record.offset,
-            broker_ms,
-            record.key,
-            record.value,
-            events,
-            _replay_of(headers) if (headers := record.headers) else None,
+        DecodedRecord(record.offset, broker_ms, record.key, record.value, events, replay_of)
+        for record, broker_ms, events, replay_of in zip(
+            records, broker_times, plain.records, told, strict=True
         )
-        for record, broker_ms, events in zip(records, broker_times, plain.records, strict=True)
     ]
 
 
@@ -113,14 +118,28 @@ def decode_record(
 ) -> DecodedRecord:
     """Read one record (aiokafka's); `quarantined` is the operator's reason to set it aside."""
     value: bytes = record.value or b""
-    return DecodedRecord(
-        record.offset,
-        broker_ms,
-        record.key,
-        value,
-        _decode_events(value, broker_ms, policy, quarantined),
-        _replay_of(record.headers) if record.headers else None,
-    )
+    told = _told_by(record.headers) if record.headers else None
+    if told is _CLOUD_EVENT:
+        if quarantined is None:
+            return _decode_cloud_event(record, value, broker_ms, policy)
+        told = None
+    events = _decode_events(value, broker_ms, policy, quarantined)
+    return DecodedRecord(record.offset, broker_ms, record.key, value, events, told)
+
+
+def _decode_cloud_event(
+    record: Any, value: bytes, broker_ms: int, policy: TimestampPolicy
+) -> DecodedRecord:
+    events: Sequence[UsageEvent | Letter]
+    try:
+        value = read_kafka(value, record.headers)
+    except NotJsonError as error:
+        events = [_whole(Reason.NOT_JSON, f"CloudEvent: {error}")]
+    except InvalidBatchError as error:
+        events = [_whole(Reason.BAD_SCHEMA, f"CloudEvent: {error}")]
+    else:
+        events = _decode_events(value, broker_ms, policy, None)
+    return DecodedRecord(record.offset, broker_ms, record.key, value, events)
 
 
 def _decode_events(
@@ -171,15 +190,21 @@ def _sentence(errors: Sequence[FieldError]) -> str:
     return text[:MESSAGE_LENGTH_MAX]
 
 
-def _replay_of(headers: Sequence[tuple[str, bytes]]) -> str | None:
-    """Return the origin of a replayed letter. A header that is no position is nobody's replay."""
+def _told_by(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
+    """Return what headers tell of a record: the origin of a replay, `_CLOUD_EVENT`, or nothing.
+
+    A header that is no position is nobody's replay. A replay is in our own form.
+    """
+    told = None
     for name, value in headers:
-        if name == REPLAY_OF_HEADER and value is not None:
-            try:
+        if name in _TELLING_HEADERS and value is not None:
+            if name != REPLAY_OF_HEADER:
+                if marks_cloud_event(name, value):
+                    told = _CLOUD_EVENT
+                continue
+            with suppress(ValueError):  # UnicodeDecodeError is one
                 return str(Position.parse(value.decode()))
-            except ValueError:  # UnicodeDecodeError is one
-                return None
-    return None
+    return told
 
 
 def parts(

@@ -5,9 +5,9 @@ Both are shared by the ring: each test works with customers of its own.
 
 import json
 import shutil
-import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,12 @@ ADMIN_KEY = "an-admin-key-of-the-tests"
 OPERATOR = "ada"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WORKERS_PORTS = 20
+
+
+def _in_a_thread(run: Callable[[], object]) -> None:
+    """Run what needs an event loop: Playwright has one in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
 
 
 @dataclass
@@ -55,10 +61,7 @@ class Running:
             produce(environment["KAFKA_BOOTSTRAP_SERVERS"], topic, 0, *values)
 
         assert key  # Its partition is chosen here; a key would choose it likewise.
-        # In a thread: Playwright has an event loop in this one.
-        writing = threading.Thread(target=write)
-        writing.start()
-        writing.join()
+        _in_a_thread(write)
 
     def count(self, query: str, *values: object) -> int:
         """Return the one number that a query of the ledger gives."""
@@ -143,7 +146,7 @@ def running(
     with System(tmp_path_factory.mktemp("console"), environment) as system:
         first = int(system.environment["METRICS_PORT"])
         system.environment["METRICS_TARGETS"] = f"{LOOPBACK}:{first}-{first + WORKERS_PORTS}"
-        system.prepare()
+        _in_a_thread(system.prepare)
         system.start(consoles=1)
         with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as ledger:
             yield Running(system, ledger)

@@ -21,6 +21,7 @@ from gateway.connections import make_runner
 from gateway.settings import GatewaySettings
 from schemas.topics import PARTITIONS_DEFAULT
 from sinks.topic_admin import ensure_topics
+from tests.api_conformance import require_conformance
 from tests.integration.gateway.hostile import HostedGateway, hosted_gateway
 from tests.unit.gateway.fakes import API_KEY, CUSTOMER
 
@@ -42,7 +43,7 @@ class RealGateway:
         async with self.client.post(
             self.url + path, data=BytesIO(body), headers=self.headers | named
         ) as answer:
-            return answer.status, await answer.json()
+            return answer.status, await _json("POST", path, answer)
 
     async def ingest(self, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
         """Post events."""
@@ -52,7 +53,7 @@ class RealGateway:
         """Get; return status and JSON."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.client.get(self.url + path, headers=self.headers | named) as answer:
-            return answer.status, await _json(answer)
+            return answer.status, await _json("GET", path, answer)
 
     async def is_ready(self) -> bool:
         """Whether /ready says so."""
@@ -63,8 +64,10 @@ class RealGateway:
         return await read_all(self.settings)
 
 
-async def _json(answer: ClientResponse) -> dict[str, Any]:
+async def _json(method: str, path: str, answer: ClientResponse) -> dict[str, Any]:
+    """Return the answer's JSON, which must be as the API document has it."""
     found: dict[str, Any] = await answer.json()
+    require_conformance(method, path, answer.status, found)
     return found
 
 

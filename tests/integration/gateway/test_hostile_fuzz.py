@@ -8,6 +8,7 @@ import json
 import os
 import random
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.integration.gateway.hostile import (
     request,
 )
 from tests.unit.gateway.fakes import API_KEY
+from tests.waiting import wait_until
 
 OTHER_KEY = "om_test_" + "1" * 48
 WARM_UP_EXAMPLES = 150
@@ -255,6 +257,18 @@ def test_metrics_port_fails_at_nothing(hosted: HostedGateway, data: bytes) -> No
         head = caller.recv(100)
 
     assert b" 500 " not in head
+    hosted.check_log()
+
+
+def test_metrics_port_says_in_one_line_that_a_caller_hung_up(hosted: HostedGateway) -> None:
+    """A connection that is reset amid its request is no error of ours, and no traceback."""
+    with socket.create_connection(("127.0.0.1", hosted.metrics_port), 30) as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        caller.sendall(b"GET /metrics")
+    wait_until(
+        lambda: any("hung up" in str(one) for one in hosted.log()), 10, "a line about the caller"
+    )
+
     hosted.check_log()
 
 

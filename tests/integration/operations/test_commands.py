@@ -159,10 +159,9 @@ def test_not_migrated_is_one_line(database_url: str, connection: Connection) -> 
     connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     outcome = CommandLine({"DATABASE_URL": database_url}).run("audit")
     assert outcome.exit_code == 1
-    assert "lacks 0001_ledger, 0002_audit_proof; run `burnstream migrate`" in outcome.stderr
-    assert CommandLine({"DATABASE_URL": database_url}).succeed("migrate") == {
-        "applied": ["0001_ledger", "0002_audit_proof"]
-    }
+    applied = CommandLine({"DATABASE_URL": database_url}).succeed("migrate")["applied"]
+    assert applied[0] == "0001_ledger"
+    assert f"lacks {', '.join(applied)}; run `burnstream migrate`" in outcome.stderr
     assert CommandLine({"DATABASE_URL": database_url}).run("audit").exit_code == 0
 
 
