@@ -6,6 +6,7 @@ FROM imported
 LEFT JOIN LATERAL (
     SELECT reason FROM "DeadLetter"
     WHERE event_id = imported.id::text AND customer_id = imported.customer_id AND status = 'OPEN'
+    ORDER BY created_at, "offset", index -- the first one names the cause
     LIMIT 1
 ) AS letter ON true
 LEFT JOIN LATERAL (
