@@ -12,6 +12,7 @@ from deploy.local.commands import app as local_commands
 from deploy.runtime.command_line import examples
 from deploy.runtime.exit import ExitCode
 from gateway.commands import app as gateway_commands
+from gateway.file_import.commands import app as import_commands
 from sinks.commands import app as sinks_commands
 from streams.commands import app as streams_commands
 
@@ -37,6 +38,7 @@ for commands in (
     doctor_commands,
     sinks_commands,
     gateway_commands,
+    import_commands,
     streams_commands,
 ):
     app.add_typer(commands)

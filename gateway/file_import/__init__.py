@@ -1,0 +1,1 @@
+"""`burnstream import`: events of a file to `usage.raw`, charged once however often it runs."""
