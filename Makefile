@@ -70,6 +70,10 @@ check: $(STAMP) ## format, lint, types, import contracts, unit and property test
 	$(BIN)/lint-imports
 	$(PYTEST) -q -n 2 --dist worksteal tests/unit tests/property
 
+.PHONY: audit
+audit: $(STAMP) ## known vulnerabilities in the locked packages; needs the index's JSON API
+	$(BIN)/uv tool run pip-audit==2.10.1 --strict --disable-pip -r requirements.lock
+
 .PHONY: test-unit
 test-unit: $(STAMP) ## unit and property tests: no servers
 	$(PYTEST) tests/unit tests/property $(ARGS)

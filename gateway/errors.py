@@ -99,6 +99,7 @@ def json_response(
 async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler: complete the headers of every answer, and do not name the software."""
     response.headers.update(SECURITY_HEADERS)
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     response.headers.popall(hdrs.SERVER, None)
 
 

@@ -77,22 +77,29 @@ class KafkaServer(LocalServer):
         """Fetch the jars, write the configuration, format the data folder once."""
         kafka_jars.fetch(self._software, progress)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._properties.write_text(
-            SETTINGS.format(
-                host=LOOPBACK, port=self.port, controller_port=free_port(), data=self._data
-            )
-        )
+        self._properties.write_text(self.settings())
         if (self._data / "meta.properties").exists():
             return
         with progress.step("format Kafka's data folder"):
             self._format()
 
+    def settings(self) -> str:
+        """The text of `server.properties`."""
+        return SETTINGS.format(
+            host=LOOPBACK, port=self.port, controller_port=free_port(), data=self._data
+        )
+
+    def format_options(self) -> list[str]:
+        """What the data folder is formatted with besides: nothing."""
+        return []
+
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         # With "=": an id may begin with a hyphen.
         tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
+        tool += ["--config", str(self._properties), *self.format_options()]
         result = subprocess.run(
-            [*self._java("-XX:TieredStopAtLevel=1"), *tool, "--config", str(self._properties)],
+            [*self._java("-XX:TieredStopAtLevel=1"), *tool],
             capture_output=True,
             text=True,
             cwd=self.folder,

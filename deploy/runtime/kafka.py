@@ -7,6 +7,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from deploy.runtime.kafka_security import security_options
 from deploy.runtime.settings import RuntimeSettings
 
 log = structlog.get_logger("kafka")
@@ -30,6 +31,7 @@ def client_options(settings: RuntimeSettings, client_id: str) -> dict[str, Any]:
         "client_id": f"burnstream-{client_id}",
         "request_timeout_ms": 30_000,
         "metadata_max_age_ms": METADATA_AGE_MAX_MS,
+        **security_options(settings),
     }
 
 

@@ -7,17 +7,24 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.runtime.exit import ExitCode
+from deploy.runtime.kafka_security import (
+    SaslMechanism,
+    SecurityProtocol,
+    refuse_contradictions,
+)
 from deploy.runtime.services import without_password
 from schemas.topics import Topics
 
 PORT_MAX = 65_535
+# Where Docker and Kubernetes put them.
+USUAL_SECRETS_DIR = "/run/secrets"
 
 
 def _url(schemes: tuple[str, ...]) -> AfterValidator:
@@ -52,11 +59,29 @@ class RuntimeSettings(BaseSettings):
     kafka_bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(
         "127.0.0.1:9092", description="host:port, comma-separated"
     )
+    kafka_security_protocol: SecurityProtocol = Field(
+        "PLAINTEXT", description="how Kafka's listener is spoken to"
+    )
+    kafka_sasl_mechanism: SaslMechanism = Field(
+        "SCRAM-SHA-512", description="with SASL_SSL and SASL_PLAINTEXT"
+    )
+    kafka_sasl_username: str = Field("", description="with SASL_SSL and SASL_PLAINTEXT")
+    kafka_sasl_password: SecretStr = Field(
+        SecretStr(""), description="with SASL_SSL and SASL_PLAINTEXT"
+    )
+    kafka_ssl_ca_file: str = Field(
+        "", description="PEM of who signed the brokers' certificates; none: the system's"
+    )
+    kafka_ssl_cert_file: str = Field("", description="PEM of a client certificate")
+    kafka_ssl_key_file: str = Field("", description="PEM of its key")
+    # Not in a repr: both may hold a password.
     database_url: Annotated[str, _url(("postgresql", "postgres"))] = Field(
-        "postgresql://admin:admin@127.0.0.1:5432/monetization", description="Postgres"
+        "postgresql://admin:admin@127.0.0.1:5432/monetization", description="Postgres", repr=False
     )
     redis_url: Annotated[str, _url(("redis", "rediss"))] = Field(
-        "redis://127.0.0.1:6379/0", description="Redis; only advice and rate limits live there"
+        "redis://127.0.0.1:6379/0",
+        description="Redis; only advice and rate limits live there",
+        repr=False,
     )
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,200}$", description="before every topic and consumer group"
@@ -72,6 +97,11 @@ class RuntimeSettings(BaseSettings):
     )
     shutdown_grace_seconds: int = Field(10, ge=1, description="from SIGTERM to the end")
 
+    @model_validator(mode="after")
+    def _is_secure_as_meant(self) -> Self:
+        refuse_contradictions(self)
+        return self
+
     @property
     def topics(self) -> Topics:
         """Names of this installation's topics."""
@@ -82,12 +112,19 @@ Settings = TypeVar("Settings", bound=RuntimeSettings)
 
 
 def load_settings(kind: type[Settings]) -> Settings:
-    """Read the environment, or end the process with one line per wrong variable."""
+    """Read the environment, or end the process with one line per wrong variable.
+
+    What neither it nor `.env` says may lie in a file named as the variable in SECRETS_DIR.
+    """
+    folder = os.environ.get("SECRETS_DIR") or USUAL_SECRETS_DIR
     try:
-        return kind()
+        return kind(_secrets_dir=folder if Path(folder).is_dir() else None)
     except ValidationError as error:
         for one in error.errors():
-            name = str(one["loc"][0]) if one["loc"] else "environment"
+            if not one["loc"]:  # Variables that contradict each other; the input is all of them.
+                print(f"expected: {one['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+                continue
+            name = str(one["loc"][0])
             expected = one["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             field = kind.model_fields.get(name)
             is_secret = field is not None and "Secret" in str(field.annotation)

@@ -43,7 +43,7 @@ def test_containers_have_the_names_of_the_guide(services: dict[str, Any]) -> Non
     assert names["postgres"] == "openmonetize-postgres"
     assert names["redis"] == "openmonetize-redis"
     assert set(names.values()) == {f"openmonetize-{name}" for name in services}
-    assert set(services) == {"kafka", "postgres", "redis"} | OURS | WATCHING
+    assert set(services) == {"kafka", "kafka-ui", "postgres", "redis"} | OURS | WATCHING
 
 
 def test_everything_that_stays_has_a_health_check(services: dict[str, Any]) -> None:
@@ -75,6 +75,7 @@ def test_ports_are_the_guides_and_servers_stay_on_loopback(services: dict[str, A
         "redis": ["127.0.0.1:${REDIS_PORT:-6379}:6379"],
         "gateway": ["${PORT:-8081}:8081"],
         "console": ["127.0.0.1:${CONSOLE_PORT:-8001}:8001"],
+        "kafka-ui": ["127.0.0.1:8080:8080"],
         "prometheus": ["127.0.0.1:9090:9090"],
         "grafana": ["127.0.0.1:3000:3000"],
     }

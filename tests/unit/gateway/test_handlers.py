@@ -220,6 +220,7 @@ async def test_every_answer_is_json_with_safe_headers() -> None:
                 assert answer.status == status
                 assert answer.content_type == "application/json"
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                assert answer.headers["Cache-Control"] == "no-store"
                 assert "Server" not in answer.headers
                 await answer.json()
 
