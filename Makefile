@@ -99,6 +99,10 @@ test-browser: setup ## the console in a real Chromium; screenshots in test-artef
 bench: setup $(BENCH_STAMP) ## ours beside its baselines, most of an hour (ARGS="--quick": minutes)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
+.PHONY: scaling
+scaling: setup $(BENCH_STAMP) ## streams workers join under load, one to four, as a table and a plot
+	@$(BIN)/python -m tests.benchmarks.scaling $(ARGS)
+
 $(BENCH_STAMP): tests/benchmarks/requirements.lock $(STAMP)
 	@echo "bench: Python packages of the baselines into $(BENCH_VENV)"
 	@test -x $(BENCH_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(BENCH_VENV)

@@ -70,8 +70,8 @@ def _raw(text: str) -> bytes | None:
 def _positions(body: bytes) -> BatchPositions | None:
     if len(body) < _HEAD.size:
         return None
-    _, partition, events, records = _HEAD.unpack_from(body)
-    if len(body) != _HEAD.size + 8 * records:
+    version, partition, events, records = _HEAD.unpack_from(body)
+    if version != _FORMAT or len(body) != _HEAD.size + 8 * records:
         return None
     offsets = tuple(
         int.from_bytes(body[at : at + 8], "little")

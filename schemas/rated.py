@@ -18,6 +18,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 import orjson
 
 from schemas.events import UsageEvent
+from schemas.formats import require_known
 from schemas.identity import IDENTITY_BYTES
 from schemas.topics import EVENTS_PER_RECORD_MAX
 
@@ -145,8 +146,7 @@ def encode_batch(batch: RatedBatch) -> bytes:
 def decode_batch(value: bytes) -> RatedBatch:
     """Read what `encode_batch` wrote; raises ValueError. Only our processes write this topic."""
     found = orjson.loads(value)
-    if found["format"] != FORMAT:
-        raise ValueError(f"rated batch of format {found['format']}, this release reads {FORMAT}")
+    require_known("a rated batch", found["format"], FORMAT)
     return RatedBatch(
         partition=found["partition"],
         first_offset=found["first_offset"],
@@ -215,8 +215,8 @@ def pack_fold(fold: Fold) -> bytes:
 
 def unpack_fold(header: bytes) -> Fold:
     """Read what `pack_fold` wrote. Raises ValueError."""
-    if header[:1] != bytes([FORMAT]):
-        raise ValueError(f"fold header of format {header[:1]!r}, this release reads {FORMAT}")
+    if header:
+        require_known("the fold header of a rated batch", header[0], FORMAT)
     if len(header) < _FOLD_HEAD.size:
         raise ValueError(f"fold header of {len(header)} bytes is cut")
     _, kind, first, following, n_times, n_positions = _FOLD_HEAD.unpack_from(header)

@@ -15,13 +15,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from psycopg.rows import dict_row
 
-from deploy.runtime.exit import die
+from deploy.runtime.exit import die, die_of
 from deploy.runtime.kafka import (
     producer_options,
     reader_options,
     stop_in_time,
     wait_for_topics,
 )
+from schemas.dead_letter import FORMAT_HEADER
+from schemas.formats import FORMAT, require_known, version_of
 from sinks import metrics
 from sinks.postgres import Connection, Remedy, connect, remedy_for
 from sinks.prices import Published, Snapshot, snapshot
@@ -61,7 +63,7 @@ class PricePublisher:
                 )
             except Exception as error:  # a bug: the process ends, nothing is half published
                 log.exception("The price publisher failed")
-                die(f"the price publisher failed: {error!r}")
+                die_of(error, "the price publisher failed")
             finally:
                 metrics.IS_PRICE_LEADER.set(0)
             await asyncio.sleep(RETRY_SECONDS)
@@ -130,6 +132,8 @@ class PricePublisher:
         while await reader.position(self._log_of) < end:
             found = await reader.getmany(self._log_of, timeout_ms=FETCH_TIMEOUT_MS)
             for record in found.get(self._log_of, ()):
+                what = f"{self._log_of.topic} offset {record.offset}"
+                require_known(what, version_of(record.headers), FORMAT)
                 if record.key is not None and record.value is not None:
                     published.apply(record.key.decode(), record.value)
 
@@ -142,7 +146,13 @@ class PricePublisher:
             metrics.PRICE_REVISION.set(wanted.revision)
             return False
         sent = [
-            await producer.send(self._log_of.topic, key=key.encode(), value=value, partition=0)
+            await producer.send(
+                self._log_of.topic,
+                key=key.encode(),
+                value=value,
+                partition=0,
+                headers=[FORMAT_HEADER],
+            )
             for key, value in changes
         ]
         async with asyncio.timeout(ACK_TIMEOUT_SECONDS):

@@ -11,6 +11,7 @@ from typing import Any, cast
 from msgspec import DecodeError, Raw, Struct
 from msgspec.json import Decoder
 
+from schemas.formats import require_known
 from schemas.rated import FORMAT, BrokerTimes, ChargedEntry, Kind, decode_batch
 
 
@@ -139,8 +140,7 @@ def read_value(value: bytes) -> RatedValue:
             if entry["verdict"] not in {"charged", "duplicate", "dead-letter"}:
                 raise ValueError(f"the unknown verdict {entry['verdict']!r}") from None
         raise
-    if found.format != FORMAT:
-        raise ValueError(f"rated batch of format {found.format}, this release reads {FORMAT}")
+    require_known("a rated batch", found.format, FORMAT)
     return found
 
 

@@ -32,6 +32,7 @@ import structlog
 from deploy.runtime import exit as process_exit
 from deploy.runtime.runs import Run, RunsApp
 from deploy.runtime.tracing import Traces, Tracing, traced, traces_header
+from schemas.formats import NewerFormatError
 from schemas.rated import Cover, Fold, Kind, RatedBatch, Total, encode_batch
 from streams.breaker import Breaker
 from streams.decode import DecodedRecord, decode_record, decode_records, parts
@@ -138,7 +139,7 @@ class StreamsAgent:
                 await self._process_run(run)
             except asyncio.CancelledError:
                 raise
-            except LogsDisagreeError as error:
+            except (LogsDisagreeError, NewerFormatError) as error:
                 process_exit.die(str(error), process_exit.ExitCode.REFUSED)
             except BaseException as error:
                 log.exception("A run could not be rated")

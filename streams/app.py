@@ -22,6 +22,7 @@ from deploy.runtime.partition_gauge import ages_seconds
 from deploy.runtime.runs import Run, RunsApp, RunsConfig, build_app
 from deploy.runtime.serve import close_in_time, is_done_before, serve, stop_event
 from deploy.runtime.tracing import Tracing
+from schemas.formats import NewerFormatError
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
 from streams.agent import Parts, StreamsAgent
 from streams.burns import Burns
@@ -153,8 +154,11 @@ class StreamsWorker:
             self._rated_producer, topics.raw, topics.rated, topics.prices, topics.quarantine
         )
         # Every price and every quarantined position is known before the first event.
-        await self._price_follower.read_whole()
-        await self._quarantine_follower.read_whole()
+        for follower in (self._price_follower, self._quarantine_follower):
+            try:
+                await follower.read_whole()
+            except NewerFormatError as error:
+                process_exit.die(str(error), process_exit.ExitCode.REFUSED)
         book = self._prices.publish()
         self._is_price_read_whole = True
         self._metrics.took_prices(book.revision)
@@ -246,7 +250,8 @@ class StreamsWorker:
 
 def _die_when_ended(task: "asyncio.Task[None]") -> None:
     if not task.cancelled():
-        process_exit.die(f"a background task ended: {task.exception()!r}")
+        error = task.exception() or RuntimeError("it returned")
+        process_exit.die_of(error, "a background task ended")
 
 
 async def _start_producer(producer: AIOKafkaProducer) -> None:

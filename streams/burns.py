@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.dead_letter import FORMAT_HEADER
+from schemas.formats import FORMAT, require_known, version_of
 from schemas.pricing import attodollars_from_text, cost_text
 from schemas.rated import Total
 from streams.log_reader import LogReader
@@ -85,6 +86,8 @@ class Burns:
         begin, end = await self._reader.bounds(self._topic, partition)
         async for records in self._reader.stretch(self._topic, partition, begin, end):
             for record in records:
+                what = f"{self._topic}[{partition}] offset {record.offset}"
+                require_known(what, version_of(record.headers), FORMAT)
                 found.load(_read_key(record.key), _read_value(record.value))
                 found.folded_to = max(found.folded_to, _folded_to(record.headers))
         found.published_to = end

@@ -32,8 +32,7 @@ def quarantine(  # noqa: PLR0917 -- typer gives options by name
 ) -> None:
     """Make a record that stops the workers a dead letter QUARANTINED, its bytes kept."""
     settings = load_settings(StreamsSettings)
-    key = f"{partition}:{offset}".encode()
-    value = None if lift else orjson.dumps({"reason": reason, "by": by})
+    key, value = decision_record(partition, offset, None if lift else (reason, by))
     with one_line_errors(settings):
         asyncio.run(_write(settings, partition, key, value))
     done = "is let through again" if lift else "becomes a dead letter when it is rated next"
@@ -42,6 +41,14 @@ def quarantine(  # noqa: PLR0917 -- typer gives options by name
         {"topic": settings.topics.raw, "partition": partition, "offset": offset, "lifted": lift},
         lambda: f"{settings.topics.raw}[{partition}] offset {offset} {done}",
     )
+
+
+def decision_record(
+    partition: int, offset: int, why: tuple[str, str] | None
+) -> tuple[bytes, bytes | None]:
+    """Return key and value of a record of `usage.quarantine`; `why`: (reason, by), None: lifted."""
+    key = f"{partition}:{offset}".encode()
+    return key, None if why is None else orjson.dumps({"reason": why[0], "by": why[1]})
 
 
 async def _write(

@@ -1,5 +1,7 @@
 """States of the logs that a person must decide about: the worker stops and names the remedy."""
 
+from schemas.formats import FORMAT
+
 
 class LogsDisagreeError(Exception):
     """What was rated and what `usage.raw` holds do not fit together."""
@@ -35,6 +37,18 @@ class LogMadeAgainError(LogsDisagreeError):
             f"{topic}[{partition}] holds at offset {offset} a record of broker time {found_ms}, "
             f"but one of {was_ms} was rated: the log was made again or cut off. Look at it, then "
             f"open a new epoch: burnstream repair new-epoch {partition} --reason ..."
+        )
+
+
+class NewerRecordError(LogsDisagreeError):
+    """A gateway of a later release wrote it, or a producer set our header."""
+
+    def __init__(self, topic: str, partition: int, offset: int, version: int) -> None:
+        super().__init__(
+            f"{topic}[{partition}] offset {offset} is of format {version}, this release reads up to"
+            f" {FORMAT}: run the release that wrote it, or a later one (docs/upgrade.md). Where a"
+            f" producer of yours sets the header `format` to a number: burnstream quarantine "
+            f"{partition} {offset} --reason ... --by ..."
         )
 
 

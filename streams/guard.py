@@ -11,7 +11,8 @@ from typing import Any
 
 import structlog
 
-from streams.errors import RecordTimeError
+from schemas.formats import FORMAT, version_of
+from streams.errors import NewerRecordError, RecordTimeError
 from streams.log_reader import LOG_APPEND_TIME, LogReader
 from streams.metrics import Metrics
 from streams.price_book import QuarantineTable
@@ -60,7 +61,7 @@ class Guard:
 
         Raises LogsDisagreeError when a person must decide, ReadingLostError after a deadline.
         """
-        self._check_times(partition, records)
+        self._check_records(partition, records)
         first = records[0].offset
         if first == position:
             await self._check_log(partition, records)
@@ -96,12 +97,17 @@ class Guard:
         """Begin anew with a partition."""
         self._lost_since.pop(partition, None)
 
-    def _check_times(self, partition: int, records: Sequence[Any]) -> None:
+    def _check_records(self, partition: int, records: Sequence[Any]) -> None:
         for record in records:
-            if record.timestamp_type != LOG_APPEND_TIME and (
-                self._quarantine.reason(partition, record.offset) is None
-            ):
+            has_broker_time = record.timestamp_type == LOG_APPEND_TIME
+            version = version_of(record.headers) if record.headers else FORMAT
+            if has_broker_time and version <= FORMAT:
+                continue
+            if self._quarantine.reason(partition, record.offset) is not None:
+                continue
+            if not has_broker_time:
                 raise RecordTimeError(self._raw_topic, partition, record.offset)
+            raise NewerRecordError(self._raw_topic, partition, record.offset, version)
 
     async def _check_log(self, partition: int, records: Sequence[Any]) -> None:
         """Look whether the log was cut off below the run, where that may be."""

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from schemas.formats import FORMAT, require_known, version_of
 from schemas.pricing import (
     BurnTable,
     Price,
@@ -157,5 +158,7 @@ class TopicFollower:
     async def _read(self, consumer: Any) -> None:
         found = await consumer.getmany(self._tp, timeout_ms=1_000)
         for record in found.get(self._tp, ()):
+            what = f"{self._tp.topic} offset {record.offset}"
+            require_known(what, version_of(record.headers), FORMAT)
             self.count += 1
             self._apply(record.key, record.value)

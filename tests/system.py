@@ -51,6 +51,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0  # where this incarnation's part of the log begins
         self._failpoint = ""  # of the next incarnation alone
+        self.code: Path | None = None  # another checkout, for incarnations to come
 
     @property
     def pid(self) -> int | None:
@@ -76,6 +77,8 @@ class Worker:
         if self.pid is not None:
             return
         module, environment = self.module, self._environment
+        if self.code is not None:
+            environment = {**environment, "PYTHONPATH": str(self.code)}
         if self._failpoint:
             module = "tests.faulty"
             environment = {
@@ -227,9 +230,15 @@ class System:
         line.succeed("seed")
 
     def start(
-        self, *, gateways: int = 1, streams: int = 1, sinks: int = 1, consoles: int = 0
+        self,
+        *,
+        gateways: int = 1,
+        streams: int = 1,
+        sinks: int = 1,
+        consoles: int = 0,
+        code: Path | None = None,
     ) -> None:
-        """Start that many more of each, and wait until all are ready."""
+        """Start that many more of each, and wait until all are ready; `code`: another checkout."""
         for number_wanted, module, workers in (
             (sinks, "sinks", self.sinks),
             (streams, "streams", self.streams),
@@ -238,6 +247,7 @@ class System:
         ):
             for _ in range(number_wanted):
                 worker = Worker(module, len(workers), self.folder, self.environment)
+                worker.code = code
                 workers.append(worker)
                 worker.start()
         self.wait_until_ready()

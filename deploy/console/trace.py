@@ -15,6 +15,7 @@ from deploy.console.pages import link, page
 from deploy.console.price_used import price_lines, rate_again
 from deploy.console.search_text import Sought, is_event_id, positions_of, understand
 from schemas.events import InvalidBatchError, NotJsonError, event_slices
+from schemas.formats import NewerFormatError
 from schemas.pricing import Rated, cost_text
 from schemas.rated import RatedBatch, decode_batch
 from schemas.topics import Topics
@@ -184,7 +185,7 @@ async def _verdict(app: web.Application, place: Row) -> dict[str, Any]:
     offsets = [*range(row["rated_offset"], first - 1, -1)]
     try:
         return facts | await _entry(app, place, offsets)
-    except UnavailableError as error:
+    except (UnavailableError, NewerFormatError) as error:
         return facts | {"absent": str(error)}
 
 

@@ -11,6 +11,8 @@ from typing import Any, NoReturn, Self
 
 import structlog
 
+from schemas.formats import NewerFormatError
+
 
 class ExitCode(IntEnum):
     """Exit codes of our processes and commands, and what each means."""
@@ -30,7 +32,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 69, "Kafka, Postgres or Redis does not answer: the line says which and where"
     BUG = 70, "a bug; a process is started again by its supervisor"
     STALLED = 71, "the process stood still for longer than its session; it is started again"
-    REFUSED = 72, "the logs and the ledger disagree in a way that a person must decide"
+    REFUSED = 72, "logs and ledger disagree, or are of a later release: a person must decide"
     INTERRUPTED = 130, "a command was ended by Ctrl-C"
 
 
@@ -42,3 +44,18 @@ def die(reason: str, code: ExitCode = ExitCode.BUG, **fields: Any) -> NoReturn:
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def die_of(error: BaseException, what: str, **fields: Any) -> NoReturn:
+    """End the process for an error that nobody awaited: a bug, or a record of a later release."""
+    newer = _newer_format(error)
+    if newer is not None:
+        die(str(newer), ExitCode.REFUSED, **fields)
+    die(f"{what}: {error!r}", **fields)
+
+
+def _newer_format(error: BaseException) -> NewerFormatError | None:
+    if isinstance(error, BaseExceptionGroup):
+        found = (_newer_format(one) for one in error.exceptions)
+        return next((one for one in found if one is not None), None)
+    return error if isinstance(error, NewerFormatError) else None

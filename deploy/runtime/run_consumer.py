@@ -309,7 +309,7 @@ class RunConsumer(faust_aiokafka.Consumer):
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             log.exception("No position to resume from", partition=lane.tp.partition)
-            process_exit.die(f"no position to resume from: {error!r}")
+            process_exit.die_of(error, "no position to resume from")
         if lane.is_live:
             lane.seek(offset)
             lane.acked_to = lane.committed_to = offset

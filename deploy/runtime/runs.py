@@ -88,7 +88,7 @@ class RunsApp(faust.App):
         """Any service that fails ends the process: Faust's own shutdown would commit."""
         if not self.should_stop:
             log.error("A service of Faust failed", exc_info=reason)
-            process_exit.die(f"a service of Faust failed: {reason!r}")
+            process_exit.die_of(reason, "a service of Faust failed")
         super()._crash(reason)
 
     async def on_stop(self) -> None:
@@ -185,7 +185,7 @@ def build_app(
             raise
         except BaseException as error:
             log.exception("The agent failed")
-            process_exit.die(f"the agent failed: {error!r}")
+            process_exit.die_of(error, "the agent failed")
 
     app.agent(topic, name=f"{config.group}.runs", concurrency=1)(agent)
     return app

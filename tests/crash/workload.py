@@ -43,6 +43,7 @@ class Load:
     transactional: int = 0
     rest_seconds: float = 0.01
     post_sizes: tuple[int, ...] = (1, 10, 60)
+    keeps_connections: bool = True  # False: the kernel spreads posts over the gateways
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,8 @@ class Workload:
 
     async def _post_batches(self) -> None:
         timeout = aiohttp.ClientTimeout(total=15)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        connector = aiohttp.TCPConnector(force_close=not self._load.keeps_connections)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             while True:
                 async with self._delivery():
                     customer = self._generator.customer()
