@@ -34,7 +34,7 @@ def start_metrics_server(metrics_port: int, usual_port: int) -> int:
             if error.errno != errno.EADDRINUSE:
                 refuse_setting("METRICS_PORT", metrics_port, f"a port to listen on: {error}")
         else:
-            server.handle_error = _say_hung_up  # type: ignore[method-assign]
+            server.handle_error = _say_hung_up  # type: ignore[method-assign, assignment]
             log.info("Metrics served", port=port)
             return port
     return refuse_setting("METRICS_PORT", metrics_port, f"a free port in {first}..{last}")
