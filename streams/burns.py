@@ -6,11 +6,15 @@ it was written; the highest one left by compaction is where the next owner folds
 A former owner who does not know it yet may write over a burn with what it was. Of a key's records
 the one with the highest `rated_offset` is right: whoever loads takes that one, and the owner, who
 sees by the offsets that somebody else wrote, writes his own again.
+
+Burns outlive the rated log that they were counted from. When it was made again, or lost its end,
+what was counted is rated once more, at other offsets: from then on `rated_log` is higher by one,
+and of a key's burn of an earlier log its `position` tells what is in it.
 """
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -24,7 +28,7 @@ from schemas.pricing import attodollars_from_text, cost_text
 from schemas.rated import Total
 from streams.log_reader import LogReader
 from streams.metrics import Metrics
-from streams.totals import Burn, BurnKey, BurnTotals, period_ms, period_text
+from streams.totals import Burn, BurnKey, BurnTotals, Charge, period_ms, period_text
 
 log = structlog.get_logger("burns")
 
@@ -67,39 +71,55 @@ class Burns:
         self._rated_offsets[partition] = rated_offset + 1
         self._partitions[partition].add(totals, next_offset, rated_offset)
 
+    def add_charges(
+        self,
+        partition: int,
+        charges: Iterable[Charge],
+        broker_times: Sequence[tuple[int, int]],
+        next_offset: int,
+        rated_offset: int,
+    ) -> None:
+        """Add the same charge by charge: some may be counted from a rated log that was lost."""
+        self._rated_offsets[partition] = rated_offset + 1
+        self._partitions[partition].add_charges(charges, broker_times, next_offset, rated_offset)
+
     def forget(self, partition: int) -> None:
         """Drop a partition that is another worker's now."""
         self._partitions.pop(partition, None)
         self._rated_offsets.pop(partition, None)
 
-    def covered_to(self, partition: int) -> int:
-        """Return the position of `usage.raw` below which nothing is to be counted again."""
-        return self._partitions[partition].covered_to
+    def counted_to(self, partition: int) -> int:
+        """Return the position of `usage.raw` from which on batches are added by their totals."""
+        return self._partitions[partition].counted_to
 
     def begin_epoch(self, partition: int) -> None:
         """Positions of `usage.raw` begin anew."""
-        self._partitions[partition].covered_to = 0
+        self._partitions[partition].begin_epoch()
 
-    async def load(self, partition: int, rated_end: int) -> None:
-        """Read what was published of a partition, whose rated log ends at `rated_end`."""
+    async def load(self, partition: int) -> None:
+        """Read what was published of a partition."""
         found = BurnTotals()
         begin, end = await self._reader.bounds(self._topic, partition)
         async for records in self._reader.stretch(self._topic, partition, begin, end):
             for record in records:
                 what = f"{self._topic}[{partition}] offset {record.offset}"
                 require_known(what, version_of(record.headers), FORMAT)
-                found.load(_read_key(record.key), _read_value(record.value))
-                found.folded_to = max(found.folded_to, _folded_to(record.headers))
+                folded_to = _folded_to(record.headers)
+                found.load(_read_key(record.key), _read_value(record.value), folded_to)
         found.published_to = end
-        if found.rated_end > rated_end:
-            log.warning(
-                "usage.rated was cut off or made again: burns go on from the last position counted",
-                partition=partition,
-                counted_to=found.rated_end,
-                rated_end=rated_end,
-            )
-            found.outlive_log()
         self._partitions[partition] = found
+
+    def last(self, partition: int) -> Burn:
+        """Return the burn that was counted from the latest rated batch."""
+        return self._partitions[partition].last
+
+    def rated_end(self, partition: int) -> int:
+        """Return where `usage.rated` must reach, if these burns were counted from it."""
+        return self._partitions[partition].rated_end
+
+    def settle_on_log(self, partition: int, *, is_same: bool) -> None:
+        """Say, after `load`, whether `usage.rated` is the log that was counted from last."""
+        self._partitions[partition].settle_on_log(is_same=is_same)
 
     async def publish_for_ever(self) -> None:
         """Write changed burns about once an interval. What fails is written the next time."""
@@ -176,13 +196,15 @@ def _read_key(key: bytes) -> BurnKey:
 
 def _write_value(burn: Burn) -> bytes:
     # Sums have no bound: orjson refuses an integer above 64 bits, and reads one as a float.
-    value = {
+    value: dict[str, int | str] = {
         "credits": burn.credits,
         "cost_usd": cost_text(burn.cost_attodollars),
         "events": burn.events,
         "position": burn.position,
         "rated_offset": burn.rated_offset,
     }
+    if burn.rated_log:
+        value["rated_log"] = burn.rated_log
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -196,6 +218,7 @@ def _read_value(value: bytes | None) -> Burn | None:
         found["events"],
         found["position"],
         found["rated_offset"],
+        found.get("rated_log", 0),
     )
 
 

@@ -17,7 +17,6 @@ from aiokafka.errors import KafkaError
 from schemas.rated import (
     TOTALS_HEADER,
     Cover,
-    Fold,
     Kind,
     RatedBatch,
     Total,
@@ -31,7 +30,7 @@ from streams.log_reader import LOG_APPEND_TIME, LogReader
 from streams.metrics import Metrics
 from streams.rated_fold import BegunTooLateError
 from streams.seen import CLOCK_SLACK_MS, SeenPartition, SeenTable, clip_times, fold_of
-from streams.totals import charges_of, count
+from streams.totals import charges_of
 
 log = structlog.get_logger("recovery")
 
@@ -137,16 +136,45 @@ class Recovery:
             if not is_fresh:
                 at = self._table.partition(partition).rated_offset
                 return await self._fold_from(partition, Start(at, 0, is_log_start=False), end)
-            await self._begin(partition, end)
+            await self._begin(partition, begin, end)
             return await self._fold_from(partition, await self._start(partition, begin, end), end)
         except BegunTooLateError as error:
             log.warning("Folding the whole log", partition=partition, reason=str(error))
-            await self._begin(partition, end)
+            await self._begin(partition, begin, end)
             return await self._fold_from(partition, whole, end)
 
-    async def _begin(self, partition: int, end: int) -> None:
+    async def _begin(self, partition: int, begin: int, end: int) -> None:
         self.forget(partition)
-        await self._burns.load(partition, end)
+        await self._burns.load(partition)
+        is_same = await self._is_log_of_burns(partition, begin, end)
+        if not is_same:
+            log.warning(
+                "usage.rated was cut off or made again: burns go on from the last position counted",
+                partition=partition,
+                counted_to=self._burns.rated_end(partition),
+                rated_end=end,
+                position=self._burns.last(partition).position,
+            )
+        self._burns.settle_on_log(partition, is_same=is_same)
+
+    async def _is_log_of_burns(self, partition: int, begin: int, end: int) -> bool:
+        """Tell whether `usage.rated` holds the batch that the latest burn was counted from.
+
+        One that lost its end may have grown beyond it since: another batch is in its place then.
+        """
+        last = self._burns.last(partition)
+        if self._burns.rated_end(partition) > end:
+            return False
+        if last.rated_offset < begin:  # nothing was counted, or the batch expired
+            return True
+        found = await self._reader.first_of_each(
+            self._topics.rated, partition, [last.rated_offset], end
+        )
+        return all(
+            fold_of(record.headers).next_offset == last.position
+            for record in found
+            if record.offset == last.rated_offset
+        )
 
     async def _fold_from(self, partition: int, start: Start, end: int) -> int:
         state = self._table.partition(partition)
@@ -215,16 +243,31 @@ class Recovery:
             and fold.kind is Kind.RATED
             and record.offset >= self._burns.folded_to(partition)
         ):
-            totals = _totals_from(record, fold, max(below, self._burns.covered_to(partition)))
-            self._burns.add(partition, totals, fold.next_offset, record.offset)
+            totals = _totals_of(record)
+            if totals is not None and self._counts_whole(partition, fold.first_offset, below):
+                self._burns.add(partition, totals, fold.next_offset, record.offset)
+            else:
+                self._add_charges(decode_batch(record.value), below, record.offset)
         elif covering is Cover.NEXT and fold.kind is Kind.NEW_EPOCH:
             self._burns.begin_epoch(partition)
 
     def add_totals(self, batch: RatedBatch, rated_offset: int) -> None:
         """Add the totals of a batch that this worker wrote itself."""
-        covered_to = self._burns.covered_to(batch.partition)
-        totals = batch.totals if covered_to <= batch.first_offset else _totals_of(batch, covered_to)
-        self._burns.add(batch.partition, totals, batch.next_offset, rated_offset)
+        first = batch.first_offset
+        if self._counts_whole(batch.partition, first, first):
+            self._burns.add(batch.partition, batch.totals, batch.next_offset, rated_offset)
+        else:
+            self._add_charges(batch, first, rated_offset)
+
+    def _counts_whole(self, partition: int, first_offset: int, below: int) -> bool:
+        return max(below, self._burns.counted_to(partition)) <= first_offset
+
+    def _add_charges(self, batch: RatedBatch, below: int, rated_offset: int) -> None:
+        entries = [entry for entry in batch.events if entry["offset"] >= below]
+        times = clip_times(batch.broker_times, below)
+        self._burns.add_charges(
+            batch.partition, charges_of(entries), times, batch.next_offset, rated_offset
+        )
 
     async def check_log(self, partition: int) -> None:
         """Compare what was rated with what `usage.raw` holds below the position.
@@ -298,15 +341,8 @@ class Recovery:
         return begin
 
 
-def _totals_from(record: Any, fold: Fold, below: int) -> list[Total]:
-    """Return the totals of what counts of a batch, given what was covered before it."""
-    if below <= fold.first_offset:
-        for name, value in record.headers:
-            if name == TOTALS_HEADER:
-                return cast("list[Total]", orjson.loads(value))
-    return _totals_of(decode_batch(record.value), below)
-
-
-def _totals_of(batch: RatedBatch, from_offset: int) -> list[Total]:
-    entries = [entry for entry in batch.events if entry["offset"] >= from_offset]
-    return count(charges_of(entries), clip_times(batch.broker_times, from_offset))
+def _totals_of(record: Any) -> list[Total] | None:
+    for name, value in record.headers:
+        if name == TOTALS_HEADER:
+            return cast("list[Total]", orjson.loads(value))
+    return None

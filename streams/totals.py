@@ -5,7 +5,7 @@ own: so a period that is over does not change any more, and can be given up in t
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -67,6 +67,17 @@ def count(charges: Iterable[Charge], broker_times: Sequence[tuple[int, int]]) ->
     ]
 
 
+def _keys(customer: str, hour: int) -> tuple[BurnKey, BurnKey]:
+    return (customer, "hour", hour), (customer, "day", hour // DAY_MS * DAY_MS)
+
+
+def _sum(sums: dict[BurnKey, list[int]], key: BurnKey, whole: int, atto: int, events: int) -> None:
+    one = sums.setdefault(key, [0, 0, 0])
+    one[0] += whole
+    one[1] += atto
+    one[2] += events
+
+
 def _by_hour(
     charges: Iterable[Charge], broker_times: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, Iterable[Charge]]]:
@@ -84,7 +95,8 @@ class Burn:
     """What a customer burned in a period.
 
     `position` is the source position and `rated_offset` the rated batch of its last change; the
-    latter tells what is in it already, across epochs, too.
+    latter tells what is in it already, across epochs, too. `rated_log` counts how often the rated
+    log was lost before: offsets of one log mean nothing in the next.
     """
 
     credits: int = 0
@@ -92,6 +104,12 @@ class Burn:
     events: int = 0
     position: int = 0
     rated_offset: int = -1
+    rated_log: int = 0
+
+    @property
+    def batch(self) -> tuple[int, int]:
+        """The rated batch of its last change; later ones are greater."""
+        return self.rated_log, self.rated_offset
 
 
 class BurnTotals:
@@ -99,9 +117,11 @@ class BurnTotals:
 
     def __init__(self) -> None:
         self.folded_to = 0  # of `usage.rated`: everything below is in what was published
-        self.covered_to = 0  # of `usage.raw`: counted already, whatever `usage.rated` says
         self.published_to = 0  # of `usage.burns`: what stands below is no older than what is here
         self.latest_ms = 0
+        self.rated_log = 0  # the one that is read now
+        # Positions of `usage.raw`, of this epoch: what burns of an earlier rated log hold already.
+        self._counted_to: dict[BurnKey, int] = {}
         self._burns: dict[BurnKey, Burn] = {}
         self._changed: set[BurnKey] = set()
         self._customers: dict[tuple[PeriodKind, int], set[str]] = {}
@@ -109,14 +129,21 @@ class BurnTotals:
     def __len__(self) -> int:
         return len(self._burns)
 
-    def load(self, key: BurnKey, burn: Burn | None) -> None:
-        """Take a burn as it was published next; one that is older than what is here is mended."""
+    def load(self, key: BurnKey, burn: Burn | None, folded_to: int = 0) -> None:
+        """Take a burn as it was published next; one that is older than what is here is mended.
+
+        `folded_to`: up to where in `usage.rated` everything had been published then.
+        """
         if burn is None:
             self._burns.pop(key, None)
             self._changed.discard(key)
             return
+        if burn.rated_log >= self.rated_log:
+            is_same = burn.rated_log == self.rated_log
+            self.folded_to = max(self.folded_to, folded_to) if is_same else folded_to
+            self.rated_log = burn.rated_log
         known = self._burns.get(key)
-        if known is None or known.rated_offset <= burn.rated_offset:
+        if known is None or known.batch <= burn.batch:
             self._burns[key] = burn
             self._changed.discard(key)
             self._note(key)
@@ -125,51 +152,87 @@ class BurnTotals:
 
     @property
     def rated_end(self) -> int:
-        """Where `usage.rated` must reach, if these burns were folded from it."""
-        offsets = (burn.rated_offset + 1 for burn in self._burns.values())
-        return max(self.folded_to, max(offsets, default=0))
+        """Where `usage.rated` must reach, if these burns were counted from it."""
+        return max(self.folded_to, self.last.rated_offset + 1)
 
-    def outlive_log(self) -> None:
-        """Go by positions of `usage.raw`: the rated log that these burns were folded from is gone.
+    @property
+    def last(self) -> Burn:
+        """The burn that was counted from the latest rated batch; an empty one while there is none.
 
-        What is rated again below the last position counted is not counted again.
+        That batch ended at its `position`.
         """
-        last = max(self._burns.values(), key=lambda burn: burn.rated_offset, default=Burn())
-        self.covered_to, self.folded_to = last.position, 0
-        for burn in self._burns.values():
-            burn.rated_offset = -1
+        return max(self._burns.values(), key=lambda burn: burn.batch, default=Burn())
+
+    @property
+    def counted_to(self) -> int:
+        """A batch that begins below this position of `usage.raw` is to be added charge by charge.
+
+        Burns of an earlier rated log hold what lies below their own positions.
+        """
+        return max(self._counted_to.values(), default=0)
+
+    def settle_on_log(self, *, is_same: bool) -> None:
+        """Say, when all is loaded, whether `usage.rated` is the log that was counted from last."""
+        if not is_same:
+            self.rated_log += 1
+            self.folded_to = 0
+        self._counted_to = {
+            key: burn.position
+            for key, burn in self._burns.items()
+            if burn.rated_log < self.rated_log
+        }
+
+    def begin_epoch(self) -> None:
+        """Positions of `usage.raw` begin anew."""
+        self._counted_to = {}
 
     def mend(self, key: BurnKey, burn: Burn | None) -> None:
         """Count a burn as changed when what was published of it is older than what is here."""
         known = self._burns.get(key)
-        if known is not None and (burn is None or burn.rated_offset < known.rated_offset):
+        if known is not None and (burn is None or burn.batch < known.batch):
             self._changed.add(key)
 
     def add(self, totals: Iterable[Total], next_offset: int, rated_offset: int) -> None:
         """Add the totals of what counts of a batch that ends at `next_offset`."""
         sums: dict[BurnKey, list[int]] = {}
         for customer, hour_text, whole, cost, events in totals:
-            hour = period_ms(hour_text)
-            keys: tuple[BurnKey, BurnKey] = (
-                (customer, "hour", hour),
-                (customer, "day", hour // DAY_MS * DAY_MS),
-            )
-            for key in keys:
-                one = sums.setdefault(key, [0, 0, 0])
-                one[0] += whole
-                one[1] += attodollars_from_text(cost)
-                one[2] += events
+            for key in _keys(customer, period_ms(hour_text)):
+                _sum(sums, key, whole, attodollars_from_text(cost), events)
+        self._add(sums, next_offset, rated_offset)
+
+    def add_charges(
+        self,
+        charges: Iterable[Charge],
+        broker_times: Sequence[tuple[int, int]],
+        next_offset: int,
+        rated_offset: int,
+    ) -> None:
+        """Add what counts of a batch, but what burns of an earlier rated log hold already."""
+        sums: dict[BurnKey, list[int]] = {}
+        for hour, some in _by_hour(charges, broker_times):
+            for customer, offset, whole, atto in some:
+                for key in _keys(customer, hour):
+                    if offset >= self._counted_to.get(key, 0):
+                        _sum(sums, key, whole, atto, 1)
+        self._add(sums, next_offset, rated_offset)
+
+    def _add(
+        self, sums: Mapping[BurnKey, Sequence[int]], next_offset: int, rated_offset: int
+    ) -> None:
+        batch = self.rated_log, rated_offset
         for key, (whole, atto, events) in sums.items():
             burn = self._burns.get(key)
             if burn is None:
                 burn = self._burns[key] = Burn()
                 self._note(key)
-            elif rated_offset <= burn.rated_offset:
+            elif batch <= burn.batch:
                 continue  # in what was published before this worker came
             burn.credits += whole
             burn.cost_attodollars += atto
             burn.events += events
-            burn.position, burn.rated_offset = next_offset, rated_offset
+            burn.position = next_offset
+            burn.rated_log, burn.rated_offset = batch
+            self._counted_to.pop(key, None)
             self._changed.add(key)
 
     def _note(self, key: BurnKey) -> None:

@@ -1,10 +1,14 @@
 """A former owner of a partition that writes its old burns over its successor's."""
 
+from array import array
 from typing import Any
 
 import orjson
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.integration.streams.raw_topic import Pipeline
+from schemas.rated import Fold, Kind, RatedBatch, encode_batch
+from streams.producer import headers_of
+from tests.integration.streams.raw_topic import PARTITIONS, Pipeline
 from tests.unit.streams.raw_records import event
 from tests.waiting import wait_until_async
 
@@ -64,3 +68,41 @@ async def test_an_owner_mends_what_a_zombie_wrote_over(
         await are_burned(pipeline, 30)
         await write_as_zombie(pipeline, stale)
         await are_burned(pipeline, 30)
+
+
+async def make_again(pipeline: Pipeline, topic: str) -> None:
+    """Delete a topic, and create it empty."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+
+        async def is_gone() -> bool:
+            return topic not in await admin.list_topics()
+
+        await wait_until_async(is_gone, 30, f"{topic} is gone")
+        await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+    finally:
+        await admin.close()
+
+
+async def test_burns_hold_nothing_twice_when_the_rated_log_grew_again_behind_a_loss(
+    pipeline: Pipeline, start_worker: Any
+) -> None:
+    """It is as long as it was when burns were counted from it, but not the same log."""
+    async with start_worker.running():
+        for number in range(3):
+            await pipeline.write(event(number))
+            await are_burned(pipeline, 15 * (number + 1))
+    await make_again(pipeline, pipeline.topics.rated)
+    # What a worker wrote that did not know of the loss yet: it starts ahead, nothing counts it.
+    ahead = RatedBatch(0, 3, 4, 1, [(3, 0)], [], [])
+    fold = Fold(Kind.RATED, 3, 4, [(3, 0)], array("i"), b"")
+    for _ in range(3):
+        await pipeline.write(
+            encode_batch(ahead), headers=headers_of(ahead, fold), topic=pipeline.topics.rated
+        )
+    for number in (3, 4):  # and whoever comes next reads burns of two logs
+        async with start_worker.running():
+            await pipeline.write(event(number))
+            await are_burned(pipeline, 15 * (number + 1))

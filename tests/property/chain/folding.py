@@ -15,6 +15,7 @@ from streams import recovery
 from streams.metrics import Metrics
 from streams.recovery import Recovery
 from streams.seen import SeenPartition, SeenTable
+from streams.totals import Burn
 from tests.property.chain.world import RatedInLog, RawRecord, World
 
 if TYPE_CHECKING:
@@ -101,10 +102,22 @@ class BurnsPublished:
     def __init__(self) -> None:
         self.published_to = 0
 
-    async def load(self, partition: int, rated_end: int) -> None:
-        del partition, rated_end
+    async def load(self, partition: int) -> None:
+        del partition
 
-    def covered_to(self, partition: int) -> int:
+    def last(self, partition: int) -> Burn:
+        del partition
+        return Burn()
+
+    def rated_end(self, partition: int) -> int:
+        del partition
+        return 0
+
+    def settle_on_log(self, partition: int, *, is_same: bool) -> None:
+        del partition
+        assert is_same
+
+    def counted_to(self, partition: int) -> int:
         del partition
         return 0
 
@@ -119,6 +132,9 @@ class BurnsPublished:
         self, partition: int, totals: Iterable[Total], next_offset: int, rated_offset: int
     ) -> None:
         del partition, totals, next_offset, rated_offset
+
+    def add_charges(self, partition: int, *charges: object) -> None:
+        del partition, charges
 
     def forget(self, partition: int) -> None:
         del partition

@@ -11,8 +11,9 @@ from streams.totals import Burn, BurnTotals
 @pytest.mark.parametrize("number", [0, 2**63 - 1, 2**64, 10**30])
 def test_a_sum_of_any_size_is_published_and_read_again(number: int) -> None:
     """A customer's month has no bound of 64 bits, and nothing of it is rounded."""
-    burn = Burn(number, number * 10**18, number, 7, 8)
-    assert _read_value(_write_value(burn)) == burn
+    for rated_log in (0, 1):
+        burn = Burn(number, number * 10**18, number, 7, 8, rated_log)
+        assert _read_value(_write_value(burn)) == burn
 
 
 def test_sums_of_batches_grow_beyond_64_bits() -> None:

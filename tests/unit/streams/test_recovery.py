@@ -12,6 +12,7 @@ from streams.errors import LogMadeAgainError
 from streams.metrics import Metrics
 from streams.recovery import PAUSE_MS, Recovery
 from streams.seen import SeenPartition
+from streams.totals import Burn
 from tests.unit.streams.raw_records import HOUR_MS, NOW_MS, WINDOW_MS, RawRecord
 
 if TYPE_CHECKING:
@@ -103,8 +104,20 @@ class Logs:
 class NoBurns:
     """Burns that were published whole."""
 
-    async def load(self, partition: int, rated_end: int) -> None:
-        del partition, rated_end
+    async def load(self, partition: int) -> None:
+        del partition
+
+    def last(self, partition: int) -> Burn:
+        del partition
+        return Burn()
+
+    def rated_end(self, partition: int) -> int:
+        del partition
+        return 0
+
+    def settle_on_log(self, partition: int, *, is_same: bool) -> None:
+        del partition
+        assert is_same
 
     def begin_epoch(self, partition: int) -> None:
         del partition

@@ -82,13 +82,48 @@ def test_hours_are_kept_eight_days_and_days_four_hundred(
     assert burns.take_expired() == []
 
 
-def test_burns_outlive_the_log_they_were_folded_from() -> None:
-    """Of a log made again, offsets begin anew; what was counted is told by the raw position."""
+OTHER_HOUR_KEY: BurnKey = ("d", "hour", period_ms(HOUR))
+TIMES = [(0, period_ms(HOUR))]
+
+
+def test_burns_outlive_the_log_they_were_counted_from() -> None:
+    """In a log made again offsets begin anew; each burn's own position tells what is in it."""
     burns = BurnTotals()
-    burns.folded_to = 10
+    burns.load(HOUR_KEY, Burn(15, 15 * 10**15, 1, position=5, rated_offset=9), folded_to=10)
+    burns.load(OTHER_HOUR_KEY, Burn(15, 15 * 10**15, 1, position=3, rated_offset=7), folded_to=10)
+    assert (burns.rated_end, burns.last.position) == (10, 5)
+    burns.settle_on_log(is_same=False)
+    assert (burns.counted_to, burns.folded_to) == (5, 0)
+    charges = [("c", 4, 15, 15 * 10**15), ("d", 4, 20, 20 * 10**15), ("c", 6, 10, 10**16)]
+    burns.add_charges(charges, TIMES, 7, 0)
+    changed = burns.take_changed()
+    assert changed[HOUR_KEY] == Burn(25, 25 * 10**15, 2, 7, rated_offset=0, rated_log=1)
+    assert changed[OTHER_HOUR_KEY] == Burn(35, 35 * 10**15, 2, 7, rated_offset=0, rated_log=1)
+    # The days were not published before: all of it is counted in them.
+    assert changed["c", "day", period_ms(HOUR) // DAY_MS * DAY_MS].credits == 25
+
+
+def test_a_successor_reads_burns_of_two_logs() -> None:
+    """The later log's burns count, however low their offsets; of the others, what lies below."""
+    burns = BurnTotals()
+    burns.load(HOUR_KEY, Burn(15, 15 * 10**15, 1, position=5, rated_offset=9), folded_to=10)
+    burns.load(OTHER_HOUR_KEY, Burn(15, 15 * 10**15, 1, position=3, rated_offset=7), folded_to=10)
+    later = Burn(25, 25 * 10**15, 2, 7, rated_offset=0, rated_log=1)
+    burns.load(HOUR_KEY, later, folded_to=0)
+    burns.load(HOUR_KEY, Burn(15, 15 * 10**15, 1, position=5, rated_offset=9), folded_to=10)
+    burns.settle_on_log(is_same=True)
+    assert (burns.rated_end, burns.folded_to, burns.counted_to) == (1, 0, 3)
+    assert burns.take_changed() == {HOUR_KEY: later}  # A former owner wrote over it.
+    burns.add_charges([("d", 2, 15, 15 * 10**15), ("d", 4, 20, 20 * 10**15)], TIMES, 7, 0)
+    assert burns.take_changed()[OTHER_HOUR_KEY].credits == 35
+
+
+def test_in_a_new_epoch_positions_of_a_lost_log_mean_nothing() -> None:
+    """Positions of `usage.raw` begin anew: all is counted."""
+    burns = BurnTotals()
     burns.load(HOUR_KEY, Burn(15, 15 * 10**15, 1, position=5, rated_offset=9))
-    burns.outlive_log()
-    assert (burns.covered_to, burns.folded_to) == (5, 0)
-    burns.add([("c", HOUR, 10, "0.010000", 1)], 7, 0)
-    burn = burns.take_changed()[HOUR_KEY]
-    assert (burn.events, burn.position, burn.rated_offset) == (2, 7, 0)
+    burns.settle_on_log(is_same=False)
+    burns.begin_epoch()
+    assert burns.counted_to == 0
+    burns.add_charges([("c", 0, 10, 10**16)], TIMES, 1, 1)
+    assert burns.take_changed()[HOUR_KEY].credits == 25
