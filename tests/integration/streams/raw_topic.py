@@ -17,6 +17,7 @@ from tests.unit.streams.raw_records import PRICES, price_record
 from tests.waiting import wait_until_async
 
 PARTITIONS = 2
+SESSION_TIMEOUT_SECONDS = 3
 
 
 class Accepted:
@@ -162,7 +163,7 @@ class Pipeline:
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
             "TOPIC_PREFIX": self.topics.prefix,
-            "SESSION_TIMEOUT_SECONDS": "3",
+            "SESSION_TIMEOUT_SECONDS": str(SESSION_TIMEOUT_SECONDS),
             "BURNS_INTERVAL_SECONDS": "0.1",
             "LOG_FORMAT": "json",
         }

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,12 @@ from deploy.local.ports import free_port
 from schemas.dead_letter import FORMAT_HEADER
 from schemas.rated import Fold, Kind, RatedBatch
 from streams.producer import headers_of
-from tests.integration.streams.raw_topic import Accepted, Pipeline, numbers_of
+from tests.integration.streams.raw_topic import (
+    SESSION_TIMEOUT_SECONDS,
+    Accepted,
+    Pipeline,
+    numbers_of,
+)
 from tests.system import REPOSITORY, Worker
 from tests.unit.streams.raw_records import event
 from tests.waiting import wait_until, wait_until_async
@@ -152,9 +158,16 @@ async def test_a_frozen_worker_ends_before_it_goes_on(
     end = (await pipeline.write(event(1)))[-1] + 1
     await pipeline.rated_up_to({0: end})
     first.pause()
+    frozen_at = time.monotonic()
     second = start_process(1)
     end = (await pipeline.write(event(1), event(2)))[-1] + 1
     accepted = (await pipeline.rated_up_to({0: end}))[0]
+
+    async def has_slept_longer() -> bool:
+        return time.monotonic() - frozen_at > SESSION_TIMEOUT_SECONDS
+
+    # The session began with the last heartbeat, so before the sleep: it may be over sooner.
+    await wait_until_async(has_slept_longer, 10, "the sleep is longer than the session")
     first.resume()
     assert await ended(first) == 71
     assert accepted.verdicts() == [(0, 0, "charged"), (1, 0, (0, 0)), (2, 0, "charged")]
