@@ -58,9 +58,14 @@ down: $(STAMP) ## stop them; their data stay
 psql: $(STAMP) ## a psql on the database (ARGS="-c 'SELECT 1'")
 	@$(BIN)/burnstream psql $(ARGS)
 
+# Two at a time, each with servers of its own. The others want both cores: faults are timed by
+# sessions and deadlines, and a browser waits for what is drawn.
+SIDE_BY_SIDE := tests/unit tests/property $(wildcard tests/contract) tests/integration tests/e2e
+
 .PHONY: test
 test: setup ## every test ring; what cannot start fails, nothing is skipped for it
-	CI=true $(PYTEST) $(ARGS)
+	CI=true $(PYTEST) -n 2 --dist loadfile $(SIDE_BY_SIDE) $(ARGS)
+	CI=true $(PYTEST) tests/browser tests/crash $(ARGS)
 
 .PHONY: check
 check: $(STAMP) ## format, lint, types, import contracts, unit and property tests: a minute

@@ -70,9 +70,12 @@ class LedgerOfFile:
 
     def summary(self) -> Summary:
         """Ask what became of them by now."""
-        cursor = self._connection.cursor(row_factory=dict_row)
-        charged = cursor.execute(_CHARGED).fetchone() or {}
-        rest = {one["outcome"]: one["events"] for one in cursor.execute(_UNCHARGED).fetchall()}
+        # One sight of the ledger: what is charged between two would be in neither answer.
+        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        with self._connection.transaction():
+            cursor = self._connection.cursor(row_factory=dict_row)
+            charged = cursor.execute(_CHARGED).fetchone() or {}
+            rest = {one["outcome"]: one["events"] for one in cursor.execute(_UNCHARGED).fetchall()}
         return Summary(
             self._events, charged["events"], charged["credits"], charged["cost_usd"], rest
         )
