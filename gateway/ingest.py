@@ -254,6 +254,8 @@ def details_tree(errors: Sequence[FieldError]) -> dict[str, Any]:
     for error in errors:
         node = root
         for part in error.path:
+            if part == "_errors":  # a field of that name: no room for a child beside the messages
+                break
             node = node.setdefault(str(part), {"_errors": []})
         node["_errors"].append(error.message)
     return root

@@ -106,6 +106,13 @@ async def test_the_listed_rights_are_enough_and_needed(
         ) as producer:
             await producer.send_and_wait("usage.raw", json.dumps(direct).encode(), key=b"cust-a")
         ledger.wait_until_charged(over_http["event_id"], direct["event_id"])
+        for worker in system.workers:  # the next of each reads what these have left
+            assert worker.stop() == 0
+            worker.start()
+        system.wait_until_ready()
+        later = event("cust-a")
+        post(system, api_key, later)
+        ledger.wait_until_charged(over_http["event_id"], direct["event_id"], later["event_id"])
 
         stranger = AIOKafkaProducer(**producer_options(secure.settings("stranger"), "test"))
         with pytest.raises(ClusterAuthorizationFailedError):

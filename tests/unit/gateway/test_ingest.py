@@ -245,3 +245,9 @@ def test_broken_gzip_is_the_callers_mistake(broken: bytes) -> None:
 def test_body_of_exactly_the_limit_is_inflated() -> None:
     """The limit itself is allowed."""
     assert ingest.inflate(gzip.compress(b"x" * 1000), bytes_max=1000) == b"x" * 1000
+
+
+def test_a_field_named_as_the_messages_of_a_node_is_told_of_at_that_node() -> None:
+    """The answer's tree has no room for a child `_errors`; it is no error of ours."""
+    tree = ingest.details_tree([FieldError(("events", 0, "_errors", "x"), "Unknown field")])
+    assert tree["events"]["0"] == {"_errors": ["Unknown field"]}
