@@ -1,11 +1,14 @@
 """`burnstream topics` on a real broker: what it makes, and what it refuses."""
 
+import asyncio
+import time
 from typing import Any
 
 import psycopg
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from schemas.topics import RATED, RAW
+from schemas.topics import RATED, RAW, TOPIC_SPECS
 from tests.command_line import CommandLine
 from tests.integration.operations.kafka_records import create_topic, delete_topic
 from tests.waiting import wait_until
@@ -34,6 +37,23 @@ def test_topics_are_made_once(
     # Without --partitions: as many as there are.
     assert commands.succeed("topics") == {"partitions": 2, "created": [], "warnings": []}
     assert offsets(connection) == [(raw, 0, 0, 0), (raw, 1, 0, 9)]
+
+
+def test_a_writer_whose_clock_is_days_ahead_is_taken(
+    commands: CommandLine, kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    """No topic believes the time of a worker: a broker would refuse one that is to come."""
+    commands.succeed("topics", "--partitions", "1")
+    ahead_ms = int((time.time() + 2 * 86_400) * 1_000)
+
+    async def write() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+            for spec in TOPIC_SPECS:
+                await producer.send_and_wait(
+                    topic_prefix + spec.name, b"{}", key=b"x", timestamp_ms=ahead_ms
+                )
+
+    asyncio.run(write())
 
 
 def test_default_is_four_partitions(commands: CommandLine) -> None:
