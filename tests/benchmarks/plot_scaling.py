@@ -22,8 +22,9 @@ def _rates(samples: list[dict[str, Any]], worker: str) -> list[float]:
     for number, sample in enumerate(samples):
         before = samples[max(0, number - SMOOTH_SAMPLES)]
         seconds = sample["at"] - before["at"]
-        grown = sample["rated"].get(worker, 0) - before["rated"].get(worker, 0)
-        found.append(grown / seconds if seconds else 0.0)
+        is_there = seconds > 0 and worker in sample["rated"]
+        grown = sample["rated"][worker] - before["rated"].get(worker, 0) if is_there else 0
+        found.append(grown / seconds if is_there else 0.0)
     return found
 
 
@@ -43,7 +44,9 @@ def main() -> None:
     shares.set_title(
         "Events rated per second, by worker", loc="left", fontsize=10.5, fontweight="bold"
     )
-    shares.legend(loc="lower left", fontsize=8.5, ncols=len(workers))
+    shares.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), fontsize=8.5, ncols=len(workers), frameon=False
+    )
     lag.plot(times, [one["waiting"] for one in samples], color=INK, linewidth=1.1)
     lag.set_title(
         "Records of usage.raw not yet in the ledger", loc="left", fontsize=10.5, fontweight="bold"

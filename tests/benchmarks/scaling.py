@@ -1,10 +1,10 @@
 """Streams workers join under load: `make scaling`, or `python -m tests.benchmarks.scaling`.
 
 Starts its own servers, one sinks worker and one streams worker over eight partitions, keeps a
-steady load on them, and adds a streams worker every `--seconds`, to four. Prints, for each number
-of workers, what each of them rated, how long nobody did, and how many records waited; keeps the
-samples in test-artefacts/bench/scaling.json and draws them. At the end every event must be in the
-ledger once, and the audit clean.
+steady load on them, and adds a streams worker every `--seconds`, to four; then one is killed with
+-9. Prints, for each number of workers, what each of them rated, how many records waited at most,
+and for how long more waited than usual; keeps the samples in test-artefacts/bench/scaling.json and
+draws them. At the end every event must be in the ledger once, and the audit clean.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import tempfile
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -58,9 +58,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Stage:
-    """A number of workers, from when the last of them was started."""
+    """A number of workers, from when the last of them was started, or killed."""
 
-    workers: int
+    workers: str
     begin: float
     end: float
 
@@ -70,10 +70,10 @@ class Load(threading.Thread):
 
     def __init__(self, system: System, records_per_second: float) -> None:
         super().__init__(name="load")
+        self.records_per_second = records_per_second
         self.acknowledged = 0  # records
-        self._bootstrap = system.environment["KAFKA_BOOTSTRAP_SERVERS"]
+        self._servers = system.environment["KAFKA_BOOTSTRAP_SERVERS"]
         self._topic = Topics(system.environment["TOPIC_PREFIX"]).raw
-        self._interval_seconds = 1 / records_per_second
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -89,7 +89,7 @@ class Load(threading.Thread):
         template = event("cust-0")
         due = time.monotonic()
         number = 0
-        async with AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all") as producer:
+        async with AIOKafkaProducer(bootstrap_servers=self._servers, acks="all") as producer:
             while not self._stopping.is_set():
                 customer = {"customer_id": f"cust-{number % PARTITIONS}"}
                 events = [
@@ -101,7 +101,7 @@ class Load(threading.Thread):
                 )
                 sent.add_done_callback(self._count)
                 number += 1
-                due += self._interval_seconds
+                due += 1 / self.records_per_second
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     def _count(self, sent: "asyncio.Future[object]") -> None:
@@ -125,16 +125,24 @@ class Sampler(threading.Thread):
         """Seconds since it began."""
         return time.monotonic() - self.begun_at
 
+    def is_at_pace(self) -> bool:
+        """Whether something was rated, and less than a second's records wait."""
+        last = self.samples[-1] if self.samples else None
+        if last is None or not any(last.rated.values()):
+            return False
+        return last.waiting < self._load.records_per_second
+
     def run(self) -> None:
         """Sample until it is stopped."""
         with psycopg.connect(self._system.environment["DATABASE_URL"], autocommit=True) as ledger:
             while not self._stopping.wait(SAMPLE_SECONDS):
                 applied = _applied_records(ledger)
-                rated = {
-                    worker.name: sum(int(float(one)) for one in RATED.findall(worker.metrics()))
-                    for worker in list(self._system.streams)
-                    if worker.metrics_port is not None
-                }
+                rated = {}
+                for worker in list(self._system.streams):
+                    with suppress(OSError):  # it is killed just now
+                        if worker.metrics_port is not None:
+                            found = RATED.findall(worker.metrics())
+                            rated[worker.name] = sum(int(float(one)) for one in found)
                 waiting = max(0, self._load.acknowledged - applied)
                 self.samples.append(Sample(self.now, waiting, rated))
 
@@ -165,6 +173,7 @@ def measure(
         sampler = Sampler(system, load)
         load.start()
         sampler.start()
+        wait_until(sampler.is_at_pace, DRAIN_TIMEOUT_SECONDS, "the first worker keeps pace")
         stages = []
         try:
             for workers in range(1, WORKERS + 1):
@@ -172,12 +181,16 @@ def measure(
                 if workers > 1:
                     system.start(gateways=0, streams=1, sinks=0)
                 time.sleep(max(0.0, begin + seconds - sampler.now))
-                stages.append(Stage(workers, begin, sampler.now))
+                stages.append(Stage(f"{workers}", begin, sampler.now))
+            begin = sampler.now
+            system.streams.pop().kill()
+            time.sleep(seconds)
+            stages.append(Stage(f"{WORKERS}, one killed", begin, sampler.now))
         finally:
             load.stop()
             sampler.stop()
         _require_each_once(system, servers.database_url, load.acknowledged)
-    return stages, sampler.samples
+    return stages, [one for one in sampler.samples if one.at >= stages[0].begin]
 
 
 def _require_each_once(system: System, database_url: str, records: int) -> None:
@@ -196,7 +209,7 @@ def _require_each_once(system: System, database_url: str, records: int) -> None:
 def table(stages: list[Stage], samples: list[Sample]) -> str:
     """Return what happened at each number of workers, as Markdown."""
     lines = [
-        "| workers | events/s rated | share of each | nobody rated for, s | waiting at most |",
+        "| workers | events/s rated | share of each | records waiting at most | behind for, s |",
         "|---|---|---|---|---|",
     ]
     for stage in stages:
@@ -209,18 +222,19 @@ def table(stages: list[Stage], samples: list[Sample]) -> str:
         shares = ", ".join(f"{many / max(total, 1):.0%}" for _, many in sorted(rated.items()))
         lines.append(
             f"| {stage.workers} | {total / (last.at - first.at):,.0f} | {shares} "
-            f"| {_standstill(within):.1f} | {max(one.waiting for one in within):,} |"
+            f"| {max(one.waiting for one in within):,} | {_behind_seconds(within, settled):.1f} |"
         )
     return "\n".join(lines)
 
 
-def _standstill(samples: list[Sample]) -> float:
-    """Return the longest time in which the sum of all workers did not grow, seconds."""
+def _behind_seconds(samples: list[Sample], settled: list[Sample]) -> float:
+    """Return the longest time in which more waited than ever did when things had settled."""
+    usual = max(one.waiting for one in settled)
     longest, since = 0.0, samples[0].at
-    for before, after in pairwise(samples):
-        if sum(after.rated.values()) > sum(before.rated.values()):
-            since = after.at
-        longest = max(longest, after.at - since)
+    for sample in samples:
+        if sample.waiting <= usual:
+            since = sample.at
+        longest = max(longest, sample.at - since)
     return longest
 
 
