@@ -6,14 +6,13 @@
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Literal
-
-from pydantic import TypeAdapter
+from typing import Any
 
 from gateway import answers
 from gateway.api_examples import ANSWERS, BATCH, CLOUD_EVENT
 from schemas import cloud_events
 from schemas.events import EventBatch
+from schemas.json_schemas import ref, schemas_of
 
 JSON = "application/json"
 _DESCRIPTION = """
@@ -102,26 +101,14 @@ def _schemas() -> dict[str, Any]:
         for kind in vars(answers).values()
         if isinstance(kind, type) and kind.__module__ == answers.__name__
     ]
-    adapters: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = [
-        (kind.__name__, "validation", TypeAdapter(kind))
-        for kind in (EventBatch, cloud_events.CloudEvent, *kinds)
-    ]
-    _, made = TypeAdapter.json_schemas(
-        adapters,
-        ref_template="#/components/schemas/{model}",
-    )
-    schemas: dict[str, Any] = made["$defs"]
+    schemas = schemas_of(EventBatch, cloud_events.CloudEvent, *kinds)
     schemas["CloudEventBatch"] = {
         "type": "array",
-        "items": _ref("CloudEvent"),
+        "items": ref("CloudEvent"),
         "minItems": 1,
         "maxItems": schemas["EventBatch"]["properties"]["events"]["maxItems"],
     }
     return schemas
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _event_paths() -> dict[str, Any]:
@@ -244,7 +231,7 @@ def _operation(
             "required": is_body_required,
             "content": {
                 media_type: {
-                    "schema": _ref(kind),
+                    "schema": ref(kind),
                     "examples": {key: {"value": value} for key, value in examples.items()},
                 }
                 for media_type, (kind, examples) in body.items()
@@ -254,7 +241,7 @@ def _operation(
 
 
 def _response(status: int, meaning: str, kinds: tuple[str, ...]) -> dict[str, Any]:
-    schemas = [_ref(kind) for kind in kinds]
+    schemas = [ref(kind) for kind in kinds]
     content: dict[str, Any] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
     examples = {kind: {"value": ANSWERS[kind]} for kind in kinds if kind in ANSWERS}
     if examples:

@@ -5,7 +5,8 @@ Redis and Kafka said becomes the answer.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,10 +68,7 @@ class Rejection:
         """Return the entry of `errors[]` in the answer."""
         return {
             "index": self.index,
-            "errors": [
-                {"path": ".".join(map(str, one.path)), "message": one.message}
-                for one in self.errors
-            ],
+            "errors": [one.as_json() for one in self.errors],
         }
 
 
@@ -129,11 +127,10 @@ def read_batch(
     """
     batch = _read_plain(body, now_milliseconds, policy)
     if batch is None:
-        batch = _read_lenient(body) if lenient else Batch(_read_strict(body), [])
-        batch = _apply_policy(batch, now_milliseconds, policy, lenient=lenient)
-    if any(event["customer_id"] != customer_id for event in batch.events):
-        raise ForeignCustomerError
-    return batch
+        batch = _apply_policy(
+            _read(body, lenient=lenient), now_milliseconds, policy, lenient=lenient
+        )
+    return _of_customer(batch, customer_id)
 
 
 def read_cloud_events(
@@ -147,16 +144,15 @@ def read_cloud_events(
     policy: TimestampPolicy,
 ) -> Batch:
     """Return the events of a body of CloudEvents. Raises as `read_batch` does."""
-    try:
-        found = cloud_events.validate_http(body, mode, headers)
-    except NotJsonError as error:
-        raise InvalidBodyError(details_tree([_not_json(error)])) from None
-    except InvalidBatchError as error:
-        raise InvalidBodyError(details_tree(error.errors)) from None
-    batch = _sorted_out(found)
+    with _told_of_the_body():
+        batch = _sorted_out(cloud_events.validate_http(body, mode, headers))
     if batch.rejections and not lenient:
         raise InvalidBodyError(details_tree(_errors_of(batch.rejections)))
     batch = _apply_policy(_require_events(batch), now_milliseconds, policy, lenient=lenient)
+    return _of_customer(batch, customer_id)
+
+
+def _of_customer(batch: Batch, customer_id: str) -> Batch:
     if any(event["customer_id"] != customer_id for event in batch.events):
         raise ForeignCustomerError
     return batch
@@ -171,23 +167,24 @@ def _read_plain(body: bytes, now_milliseconds: int, policy: TimestampPolicy) -> 
     return Batch(events, []) if isinstance(events, list) else None  # one event is no batch
 
 
-def _read_strict(body: bytes) -> list[UsageEvent]:
-    try:
-        return validate_batch(body)
-    except NotJsonError as error:
-        raise InvalidBodyError(details_tree([_not_json(error)])) from None
-    except InvalidBatchError as error:
-        raise InvalidBodyError(details_tree(error.errors)) from None
-
-
-def _read_lenient(body: bytes) -> Batch:
-    try:
+def _read(body: bytes, *, lenient: bool) -> Batch:
+    with _told_of_the_body():
+        if not lenient:
+            return Batch(validate_batch(body), [])
         found = validate_leniently(body)
+    return _require_events(_sorted_out(found))
+
+
+@contextmanager
+def _told_of_the_body() -> Iterator[None]:
+    """Answer what is wrong with a body as a whole by its tree of fields."""
+    try:
+        yield
     except NotJsonError as error:
-        raise InvalidBodyError(details_tree([_not_json(error)])) from None
+        wrong = FieldError((), f"Not JSON: {error}")
+        raise InvalidBodyError(details_tree([wrong])) from None
     except InvalidBatchError as error:
         raise InvalidBodyError(details_tree(error.errors)) from None
-    return _require_events(_sorted_out(found))
 
 
 def _sorted_out(found: Sequence[UsageEvent | InvalidEvent]) -> Batch:
@@ -198,10 +195,6 @@ def _sorted_out(found: Sequence[UsageEvent | InvalidEvent]) -> Batch:
         else:
             batch.events.append(one)
     return batch
-
-
-def _not_json(error: NotJsonError) -> FieldError:
-    return FieldError((), f"Not JSON: {error}")
 
 
 def _apply_policy(

@@ -4,14 +4,14 @@
 """
 
 import sys
-from typing import Any, Literal
+from typing import Any
 
 import orjson
-from pydantic import TypeAdapter
 
 from schemas.cloud_events import STRUCTURED, CloudEvent
 from schemas.dead_letter import FORMAT_HEADER, REPLAY_OF_HEADER
 from schemas.events import EventBatch, UsageEvent
+from schemas.json_schemas import ref, schemas_of
 from schemas.topics import PARTITIONS_DEFAULT, RAW
 
 _JSON = "application/json"
@@ -63,7 +63,10 @@ def async_api_document() -> dict[str, Any]:
                 "messages": [{"$ref": f"#/channels/usageRaw/messages/{name}"} for name in messages],
             }
         },
-        "components": {"messages": messages, "schemas": _schemas()},
+        "components": {
+            "messages": messages,
+            "schemas": schemas_of(UsageEvent, EventBatch, CloudEvent),
+        },
     }
 
 
@@ -91,18 +94,18 @@ def _messages() -> dict[str, Any]:
         "content-type": {"type": "string", "description": "JSON, or absent"},
     }
     return {
-        "usageEvent": _message("One usage event", _ref("UsageEvent"), _OURS),
-        "usageEvents": _message("Several usage events", _ref("EventBatch"), _OURS),
+        "usageEvent": _message("One usage event", ref("UsageEvent"), _OURS),
+        "usageEvents": _message("Several usage events", ref("EventBatch"), _OURS),
         "cloudEvent": _message(
             "A CloudEvent, structured",
-            _ref("CloudEvent"),
+            ref("CloudEvent"),
             structured | {"traceparent": _TRACEPARENT},
             required=["content-type"],
             content_type=STRUCTURED,
         ),
         "cloudEventBinary": _message(
             "A CloudEvent, binary: attributes in headers, its data as the value",
-            _ref("CloudEvent/properties/data"),
+            ref("CloudEvent/properties/data"),
             binary | {"traceparent": _TRACEPARENT},
             required=list(_BINARY_REQUIRED),
         ),
@@ -131,20 +134,6 @@ def _message(
         "payload": payload,
         "bindings": {"kafka": {"key": _KEY, "bindingVersion": "0.5.0"}},
     }
-
-
-def _schemas() -> dict[str, Any]:
-    adapters: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = [
-        (kind.__name__, "validation", TypeAdapter(kind))
-        for kind in (UsageEvent, EventBatch, CloudEvent)
-    ]
-    _, made = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
-    found: dict[str, Any] = made["$defs"]
-    return found
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def async_api_text() -> str:

@@ -163,6 +163,10 @@ class FieldError:
     path: tuple[str | int, ...]
     message: str
 
+    def as_json(self) -> dict[str, str]:
+        """Return the entry of an event's `errors[]`, as answers and reject files have it."""
+        return {"path": ".".join(map(str, self.path)), "message": self.message}
+
 
 @dataclass(frozen=True, slots=True)
 class InvalidEvent:

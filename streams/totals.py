@@ -120,7 +120,9 @@ class BurnTotals:
         self.published_to = 0  # of `usage.burns`: what stands below is no older than what is here
         self.latest_ms = 0
         self.rated_log = 0  # the one that is read now
-        # Positions of `usage.raw`, of this epoch: what burns of an earlier rated log hold already.
+        # A batch that begins below this position of `usage.raw` is to be added charge by charge:
+        self.counted_to = 0
+        # burns of an earlier rated log hold what lies below their own positions, of this epoch.
         self._counted_to: dict[BurnKey, int] = {}
         self._burns: dict[BurnKey, Burn] = {}
         self._changed: set[BurnKey] = set()
@@ -163,14 +165,6 @@ class BurnTotals:
         """
         return max(self._burns.values(), key=lambda burn: burn.batch, default=Burn())
 
-    @property
-    def counted_to(self) -> int:
-        """A batch that begins below this position of `usage.raw` is to be added charge by charge.
-
-        Burns of an earlier rated log hold what lies below their own positions.
-        """
-        return max(self._counted_to.values(), default=0)
-
     def settle_on_log(self, *, is_same: bool) -> None:
         """Say, when all is loaded, whether `usage.rated` is the log that was counted from last."""
         if not is_same:
@@ -181,10 +175,12 @@ class BurnTotals:
             for key, burn in self._burns.items()
             if burn.rated_log < self.rated_log
         }
+        self.counted_to = max(self._counted_to.values(), default=0)
 
     def begin_epoch(self) -> None:
         """Positions of `usage.raw` begin anew."""
         self._counted_to = {}
+        self.counted_to = 0
 
     def mend(self, key: BurnKey, burn: Burn | None) -> None:
         """Count a burn as changed when what was published of it is older than what is here."""
@@ -196,8 +192,9 @@ class BurnTotals:
         """Add the totals of what counts of a batch that ends at `next_offset`."""
         sums: dict[BurnKey, list[int]] = {}
         for customer, hour_text, whole, cost, events in totals:
+            atto = attodollars_from_text(cost)
             for key in _keys(customer, period_ms(hour_text)):
-                _sum(sums, key, whole, attodollars_from_text(cost), events)
+                _sum(sums, key, whole, atto, events)
         self._add(sums, next_offset, rated_offset)
 
     def add_charges(

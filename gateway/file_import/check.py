@@ -30,9 +30,7 @@ class Rejected:
 
     def as_json(self) -> bytes:
         """Return the line of the reject file."""
-        errors = [
-            {"path": ".".join(map(str, one.path)), "message": one.message} for one in self.errors
-        ]
+        errors = [one.as_json() for one in self.errors]
         text = self.row.event.decode("utf-8", "replace")
         return orjson.dumps({"row": self.row.number, "errors": errors, "event": text}) + b"\n"
 

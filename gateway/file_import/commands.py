@@ -87,12 +87,7 @@ def import_file(
         progress = progress_file.load(job.kept, progress_file.fingerprint(path, meaning))
         with progress_bar("import: of the file") as tell:
             asyncio.run(
-                load(
-                    settings,
-                    job,
-                    progress,
-                    lambda share, _: tell(round(share * _PARTS), _PARTS),
-                )
+                load(settings, job, progress, lambda share: tell(round(share * _PARTS), _PARTS))
             )
         found = _settle(settings, job, wait_seconds)
     show(

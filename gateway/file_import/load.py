@@ -30,7 +30,7 @@ CHUNK_ROWS = 1_000
 ACKNOWLEDGEMENT_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 
-Tell = Callable[[float, Progress], None]
+Tell = Callable[[float], None]  # of the share of the file that is read
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ async def load(settings: GatewaySettings, job: Job, progress: Progress, tell: Te
             async with asyncio.timeout(ACKNOWLEDGEMENT_SECONDS):
                 await _write(producer, settings.topics.raw, events)
             _put_down(job, progress, rows, checked)
-            tell(job.rows.share_read, progress)
+            tell(job.rows.share_read)
             sent += len(events)
             await asyncio.sleep(began + sent / job.events_per_second - time.monotonic())
     finally:

@@ -20,8 +20,8 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.postgres_server import binaries_folder
 from tests.crash.ledger import end_offsets
-from tests.integration.operations.kafka_records import delete_records, delete_topic
-from tests.waiting import wait_until, wait_until_async
+from tests.integration.operations.kafka_records import delete_records
+from tests.waiting import wait_until_async
 
 _BATCH_HEAD = struct.Struct(">qi")  # base offset, bytes that follow
 WAIT_SECONDS = 60.0
@@ -78,24 +78,6 @@ def _last_offset_delta(segment: Path, start: int) -> int:
         # base offset 8, length 4, leader epoch 4, magic 1, checksum 4, attributes 2
         file.seek(start + 23)
         return int(struct.unpack(">i", file.read(4))[0])
-
-
-def delete_and_wait(bootstrap: str, topic: str) -> None:
-    """Delete a topic and wait until the broker does not know it any more."""
-    delete_topic(bootstrap, topic)
-
-    def is_gone() -> bool:
-        async def topics() -> list[str]:
-            admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-            await admin.start()
-            try:
-                return [str(one) for one in await admin.list_topics()]
-            finally:
-                await admin.close()
-
-        return topic not in asyncio.run(topics())
-
-    wait_until(is_gone, WAIT_SECONDS, f"{topic} is deleted")
 
 
 def end_of(bootstrap: str, topic: str, partition: int = 0) -> int:

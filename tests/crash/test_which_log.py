@@ -20,7 +20,6 @@ from streams.seen import fold_of
 from tests.crash.disasters import (
     back_up,
     commit,
-    delete_and_wait,
     delete_groups,
     end_of,
     expire,
@@ -32,7 +31,7 @@ from tests.crash.disasters import (
 from tests.crash.ledger import create_customers, read_ledger
 from tests.crash.trial import Trial
 from tests.crash.workload import Load
-from tests.integration.operations.kafka_records import consume
+from tests.integration.operations.kafka_records import consume, delete_and_wait
 from tests.system import System, Worker
 from tests.waiting import wait_until
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.topics import Topics
+from tests.e2e.ledger import Ledger
 from tests.system import System
 
 
@@ -26,3 +28,15 @@ def system(
         system.prepare()
         yield system
         system.keep_logs(request.node.name)
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Ledger:
+    """What the processes of the test write to."""
+    return Ledger(database_url)
+
+
+@pytest.fixture
+def raw(topic_prefix: str) -> str:
+    """The test's topic of raw events."""
+    return Topics(topic_prefix).raw

@@ -12,9 +12,9 @@ from deploy.local.ports import LOOPBACK
 from deploy.local.progress import Progress
 from deploy.local.servers import LocalServers
 from schemas.topics import Topics
+from tests.e2e.http_door import post
 from tests.e2e.ledger import Ledger
 from tests.e2e.producers import event, produce, wait_until_all_is_applied
-from tests.e2e.test_kafka_direct import post
 from tests.metric_names import asked_for, series_of
 from tests.prometheus_server import PrometheusServer
 from tests.system import System

@@ -2,13 +2,12 @@
 
 import json
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.cloud_events import BATCH, STRUCTURED, usage_event_id
-from schemas.topics import Topics
+from tests.e2e.http_door import post_body
 from tests.e2e.ledger import Ledger
 from tests.e2e.producers import CREDITS, event, produce, value_of, wait_until_all_is_applied
 from tests.system import System
@@ -16,16 +15,6 @@ from tests.system import System
 SOURCE = "/shops/berlin"
 CUSTOMER = "cust-a"
 OF_KAFKA = [("content-type", STRUCTURED.encode())]
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Ledger:
-    return Ledger(database_url)
-
-
-@pytest.fixture
-def raw(topic_prefix: str) -> str:
-    return Topics(topic_prefix).raw
 
 
 def cloud_event(number: int, subject: str = CUSTOMER, **changes: Any) -> dict[str, Any]:
@@ -50,16 +39,6 @@ def attributes(one: dict[str, Any], prefix: str) -> dict[str, str]:
     return {prefix + name: value for name, value in one.items() if name != "data"}
 
 
-def post(system: System, api_key: str, value: Any, content_type: str, **headers: str) -> None:
-    request = Request(  # noqa: S310 -- our own address
-        f"{system.gateway_url}/v1/events/ingest",
-        json.dumps(value).encode(),
-        {"Content-Type": content_type, "x-api-key": api_key, **headers},
-    )
-    with urlopen(request, timeout=30) as answer:  # noqa: S310 -- our own address
-        assert answer.status in {200, 202}
-
-
 @pytest.mark.timeout(240)
 def test_a_cloud_event_is_one_charge_through_both_doors(
     system: System, ledger: Ledger, raw: str
@@ -77,10 +56,10 @@ def test_a_cloud_event_is_one_charge_through_both_doors(
             data = json.dumps(one["data"]).encode()
             await producer.send_and_wait(raw, data, partition=partition, headers=headers)
 
-    post(system, api_key, first, STRUCTURED)
+    post_body(system, api_key, first, STRUCTURED)
     produce(system, send)
-    post(system, api_key, [first, second], BATCH)
-    post(system, api_key, second["data"], "application/json", **attributes(second, "ce-"))
+    post_body(system, api_key, [first, second], BATCH)
+    post_body(system, api_key, second["data"], "application/json", **attributes(second, "ce-"))
     wait_until_all_is_applied(system, ledger)
 
     charged = {one: cost for one, cost in ledger.charged().items() if cost}

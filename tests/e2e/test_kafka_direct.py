@@ -2,41 +2,19 @@
 
 import json
 import uuid
-from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.events import METADATA_BYTES_MAX
-from schemas.topics import EVENTS_PER_RECORD_MAX, PARTITIONS_DEFAULT, Topics, partition_for_key
+from schemas.topics import EVENTS_PER_RECORD_MAX, PARTITIONS_DEFAULT, partition_for_key
+from tests.e2e.http_door import post
 from tests.e2e.ledger import Ledger
 from tests.e2e.producers import CREDITS, event, produce, value_of, wait_until_all_is_applied
 from tests.system import System
 from tests.waiting import wait_until
 
 PRICE_TIMEOUT_SECONDS = 10.0
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Ledger:
-    return Ledger(database_url)
-
-
-@pytest.fixture
-def raw(topic_prefix: str) -> str:
-    return Topics(topic_prefix).raw
-
-
-def post(system: System, api_key: str, *events: dict[str, Any]) -> dict[str, Any]:
-    request = Request(  # noqa: S310 -- our own address
-        f"{system.gateway_url}/v1/events/ingest",
-        json.dumps({"events": events}).encode(),
-        {"Content-Type": "application/json", "x-api-key": api_key},
-    )
-    with urlopen(request, timeout=30) as answer:  # noqa: S310 -- our own address
-        body: dict[str, Any] = json.load(answer)
-    return body
 
 
 @pytest.mark.timeout(240)

@@ -3,7 +3,6 @@
 What a machine cannot run is skipped by name.
 """
 
-import asyncio
 import re
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.kafka_jars import jars_folder
 from deploy.local.servers import DEFAULT_DATA_FOLDER, REPOSITORY
@@ -20,6 +18,7 @@ from schemas.cloud_events import usage_event_id
 from schemas.timestamps import TimestampPolicy
 from schemas.topics import PARTITIONS_DEFAULT, Topics, partition_for_key
 from streams.decode import decode_records
+from tests.integration.operations.kafka_records import consume
 from tests.node_packages import node_modules
 from tests.system import System
 
@@ -58,27 +57,10 @@ def _command(name: str, folder: Path, text: str) -> list[str]:
     return ["bash", "-euo", "pipefail", "-c", text]
 
 
-async def _read_all(system: System) -> list[Any]:
+def _read_all(system: System) -> list[Any]:
+    bootstrap = system.environment["KAFKA_BOOTSTRAP_SERVERS"]
     raw = Topics(system.environment["TOPIC_PREFIX"]).raw
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=system.environment["KAFKA_BOOTSTRAP_SERVERS"],
-        isolation_level="read_committed",
-        auto_offset_reset="none",  # else it may begin at the end, whatever is sought
-    )
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(raw, number) for number in range(PARTITIONS_DEFAULT)]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        for one in partitions:
-            consumer.seek(one, 0)
-        found: list[Any] = []
-        while any([await consumer.position(one) < ends[one] for one in partitions]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                found.extend(records)
-        return found
-    finally:
-        await consumer.stop()
+    return [one for number in range(PARTITIONS_DEFAULT) for one in consume(bootstrap, raw, number)]
 
 
 @pytest.mark.parametrize(("name", "block"), list(zip(NAMES, BLOCKS, strict=True)), ids=NAMES)
@@ -101,7 +83,7 @@ def test_an_example_sends_a_valid_event_to_the_partition_of_its_key(
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
-    [record] = asyncio.run(_read_all(system))
+    [record] = _read_all(system)
     [decoded] = decode_records([record], TimestampPolicy(None, None))
     [event] = decoded.events
     assert isinstance(event, dict), event
@@ -128,7 +110,7 @@ def test_what_librdkafka_does_with_a_key_is_as_said(system: System, partitioner:
         timeout=RUN_SECONDS,
         check=True,
     )
-    found = {record.key: record.partition for record in asyncio.run(_read_all(system))}
+    found = {record.key: record.partition for record in _read_all(system)}
     same = [found[key.encode()] == partition_for_key(key.encode(), 4) for key in KEYS]
     assert PARTITIONS_DEFAULT == 4
     assert all(same) is (partitioner == "murmur2_random")

@@ -16,12 +16,12 @@ from deploy.local.servers import DEFAULT_DATA_FOLDER
 from deploy.runtime.kafka import producer_options
 from deploy.runtime.settings import RuntimeSettings
 from sinks.topic_admin import admin_client
+from tests.e2e.http_door import post
 from tests.e2e.ledger import Ledger
 from tests.e2e.producers import event
 from tests.e2e.secure.acls import give, listed_rights
 from tests.e2e.secure.certificates import Certificates
 from tests.e2e.secure.servers import ADMIN, SecureKafka, SecureRedis, password_of
-from tests.e2e.test_kafka_direct import post
 from tests.system import System, Worker
 
 PROCESSES = ("sinks", "streams", "gateway")

@@ -10,6 +10,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from schemas.rated import FOLD_HEADER, Fold, Kind, RatedBatch, encode_batch, pack_fold
+from tests.waiting import wait_until
+
+DELETION_SECONDS = 60.0
 
 Record = tuple[bytes | None, bytes | None]
 
@@ -122,6 +125,21 @@ def create_topic(bootstrap: str, name: str, partitions: int, config: dict[str, s
 def delete_topic(bootstrap: str, name: str) -> None:
     """Delete a topic."""
     asyncio.run(_administrate(bootstrap, lambda admin: admin.delete_topics([name])))
+
+
+def delete_and_wait(bootstrap: str, topic: str) -> None:
+    """Delete a topic and wait until the broker does not know it any more."""
+    delete_topic(bootstrap, topic)
+    topics: list[str] = []
+
+    async def read(admin: AIOKafkaAdminClient) -> None:
+        topics[:] = await admin.list_topics()
+
+    def is_gone() -> bool:
+        asyncio.run(_administrate(bootstrap, read))
+        return topic not in topics
+
+    wait_until(is_gone, DELETION_SECONDS, f"{topic} is deleted")
 
 
 def delete_records(bootstrap: str, topic: str, partition: int, before_offset: int) -> None:

@@ -1,13 +1,14 @@
 """A former owner of a partition that writes its old burns over its successor's."""
 
+import asyncio
 from array import array
 from typing import Any
 
 import orjson
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from schemas.rated import Fold, Kind, RatedBatch, encode_batch
 from streams.producer import headers_of
+from tests.integration.operations.kafka_records import create_topic, delete_and_wait
 from tests.integration.streams.raw_topic import PARTITIONS, Pipeline
 from tests.unit.streams.raw_records import event
 from tests.waiting import wait_until_async
@@ -70,22 +71,6 @@ async def test_an_owner_mends_what_a_zombie_wrote_over(
         await are_burned(pipeline, 30)
 
 
-async def make_again(pipeline: Pipeline, topic: str) -> None:
-    """Delete a topic, and create it empty."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-
-        async def is_gone() -> bool:
-            return topic not in await admin.list_topics()
-
-        await wait_until_async(is_gone, 30, f"{topic} is gone")
-        await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
-    finally:
-        await admin.close()
-
-
 async def test_burns_hold_nothing_twice_when_the_rated_log_grew_again_behind_a_loss(
     pipeline: Pipeline, start_worker: Any
 ) -> None:
@@ -94,7 +79,8 @@ async def test_burns_hold_nothing_twice_when_the_rated_log_grew_again_behind_a_l
         for number in range(3):
             await pipeline.write(event(number))
             await are_burned(pipeline, 15 * (number + 1))
-    await make_again(pipeline, pipeline.topics.rated)
+    await asyncio.to_thread(delete_and_wait, pipeline.bootstrap, pipeline.topics.rated)
+    await asyncio.to_thread(create_topic, pipeline.bootstrap, pipeline.topics.rated, PARTITIONS, {})
     # What a worker wrote that did not know of the loss yet: it starts ahead, nothing counts it.
     ahead = RatedBatch(0, 3, 4, 1, [(3, 0)], [], [])
     fold = Fold(Kind.RATED, 3, 4, [(3, 0)], array("i"), b"")

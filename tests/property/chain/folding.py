@@ -4,19 +4,18 @@ Recovery is a shell, but where it begins to fold, and how strictly, decides what
 so it is not told again here but run, with logs in memory under it that never make it wait.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry
 
-from schemas.rated import Total
 from schemas.topics import Topics
 from streams import recovery
 from streams.metrics import Metrics
 from streams.recovery import Recovery
 from streams.seen import SeenPartition, SeenTable
-from streams.totals import Burn
 from tests.property.chain.world import RatedInLog, RawRecord, World
+from tests.published_burns import BurnsPublished
 
 if TYPE_CHECKING:
     from streams.burns import Burns
@@ -94,50 +93,6 @@ class LogsInMemory:
         where = "at the start" if start == 0 else "in the middle"
         self._world.met[f"fold begun {where}"] += 1
         yield self._world.rated[partition][start:end]
-
-
-class BurnsPublished:
-    """Burns that were published up to some rated offset, from which on they must be folded."""
-
-    def __init__(self) -> None:
-        self.published_to = 0
-
-    async def load(self, partition: int) -> None:
-        del partition
-
-    def last(self, partition: int) -> Burn:
-        del partition
-        return Burn()
-
-    def rated_end(self, partition: int) -> int:
-        del partition
-        return 0
-
-    def settle_on_log(self, partition: int, *, is_same: bool) -> None:
-        del partition
-        assert is_same
-
-    def counted_to(self, partition: int) -> int:
-        del partition
-        return 0
-
-    def begin_epoch(self, partition: int) -> None:
-        del partition
-
-    def folded_to(self, partition: int) -> int:
-        del partition
-        return self.published_to
-
-    def add(
-        self, partition: int, totals: Iterable[Total], next_offset: int, rated_offset: int
-    ) -> None:
-        del partition, totals, next_offset, rated_offset
-
-    def add_charges(self, partition: int, *charges: object) -> None:
-        del partition, charges
-
-    def forget(self, partition: int) -> None:
-        del partition
 
 
 class Table:

@@ -14,11 +14,12 @@ from streams.agent import Part, Parts, StreamsAgent
 from streams.dedupe import judge
 from streams.price import settle
 from streams.seen import SeenPartition
-from tests.property.chain.folding import METRICS, BurnsPublished, Table, complete, recovery_of
+from tests.property.chain.folding import METRICS, Table, complete, recovery_of
 from tests.property.chain.model import STEADY
 from tests.property.chain.test_chain import decoded_log, make_event
 from tests.property.chain.workers import WINDOW_MS, run_length
 from tests.property.chain.world import World
+from tests.published_burns import BurnsPublished
 
 if TYPE_CHECKING:
     from deploy.runtime.runs import Run

@@ -19,8 +19,9 @@ from streams.dedupe import Judged, judge
 from streams.price import Verdicts, settle
 from streams.seen import SeenPartition
 from streams.totals import count
-from tests.property.chain.folding import BurnsPublished, Table, complete, recovery_of
+from tests.property.chain.folding import Table, complete, recovery_of
 from tests.property.chain.world import RawRecord, World
+from tests.published_burns import BurnsPublished
 
 WINDOW_MS = 2 * 3_600_000
 BATCH_EVENTS_MAX = 3

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 from streams.errors import LogEndsBelowError, LogStartsAboveError
 from streams.metrics import Metrics
 from streams.recovery import Recovery
-from tests.unit.streams.test_recovery import TOPICS, Logs, NoBurns, Table
+from tests.published_burns import BurnsPublished
+from tests.unit.streams.test_recovery import TOPICS, Logs, Table
 
 if TYPE_CHECKING:
     from streams.burns import Burns
@@ -24,7 +25,7 @@ def recovery_over() -> Make:
     def make(begin: int, end: int) -> Recovery:
         return Recovery(
             cast("SeenTable", Table()),
-            cast("Burns", NoBurns()),
+            cast("Burns", BurnsPublished(1 << 40)),
             cast("LogReader", Logs(raw=(begin, end))),
             TOPICS,
             Metrics(CollectorRegistry()),

@@ -12,7 +12,7 @@ from streams.errors import LogMadeAgainError
 from streams.metrics import Metrics
 from streams.recovery import PAUSE_MS, Recovery
 from streams.seen import SeenPartition
-from streams.totals import Burn
+from tests.published_burns import BurnsPublished
 from tests.unit.streams.raw_records import HOUR_MS, NOW_MS, WINDOW_MS, RawRecord
 
 if TYPE_CHECKING:
@@ -101,35 +101,6 @@ class Logs:
         yield [one for one in self._rated if start <= one.offset < end]
 
 
-class NoBurns:
-    """Burns that were published whole."""
-
-    async def load(self, partition: int) -> None:
-        del partition
-
-    def last(self, partition: int) -> Burn:
-        del partition
-        return Burn()
-
-    def rated_end(self, partition: int) -> int:
-        del partition
-        return 0
-
-    def settle_on_log(self, partition: int, *, is_same: bool) -> None:
-        del partition
-        assert is_same
-
-    def begin_epoch(self, partition: int) -> None:
-        del partition
-
-    def folded_to(self, partition: int) -> int:
-        del partition
-        return 1 << 40
-
-    def forget(self, partition: int) -> None:
-        del partition
-
-
 class Table:
     """`seen` of the partition."""
 
@@ -151,7 +122,7 @@ def recovery_of(logs: Logs) -> Recovery:
     """Return the recovery of a new worker."""
     return Recovery(
         cast("SeenTable", Table()),
-        cast("Burns", NoBurns()),
+        cast("Burns", BurnsPublished(1 << 40)),
         cast("LogReader", logs),
         TOPICS,
         Metrics(CollectorRegistry()),
