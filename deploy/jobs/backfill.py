@@ -20,6 +20,7 @@ from psycopg.rows import class_row
 
 from deploy.jobs.replay import Pace
 from deploy.jobs.shadow import Job
+from deploy.jobs.statements import statement
 from deploy.runtime.kafka import producer_options, reader_options, require_topics, stop_in_time
 from deploy.runtime.progress_bar import Tell, tell_nobody
 from schemas.dead_letter import FORMAT_HEADER, Position, replay_headers
@@ -35,23 +36,6 @@ ACKNOWLEDGEMENT_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 
 Connection = psycopg.Connection[Any]
-
-# Charged by the job, under no identity that the live ledger has.
-_MISSING = """
-SELECT usage.customer_id, usage.id::text AS event_id, usage.source_partition AS partition,
-    usage.source_epoch AS epoch, usage.source_offset AS "offset", usage.source_index AS index,
-    usage.credits_burned AS credits
-FROM {shadow}."UsageEvent" AS usage
-WHERE NOT EXISTS (
-    SELECT FROM {live}."UsageEvent" AS charged
-    WHERE charged.customer_id = usage.customer_id AND charged.id = usage.id
-) AND NOT EXISTS (
-    SELECT FROM {live}."UsageEvent" AS charged
-    WHERE charged.customer_id = usage.customer_id
-        AND charged.idempotency_key = usage.idempotency_key
-)
-ORDER BY usage.source_partition, usage.source_offset, usage.source_index
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +71,8 @@ class Outcome:
 
 def missing(connection: Connection, job: Job) -> list[Missing]:
     """Return what a finished job charged and the live ledger has under no identity."""
-    query = sql.SQL(_MISSING).format(
-        shadow=sql.Identifier(job.schema), live=sql.Identifier(job.live_schema)
+    query = statement(
+        "missing", shadow=sql.Identifier(job.schema), live=sql.Identifier(job.live_schema)
     )
     with connection.cursor(row_factory=class_row(Missing)) as cursor:
         return cursor.execute(query).fetchall()
@@ -97,20 +81,7 @@ def missing(connection: Connection, job: Job) -> list[Missing]:
 def outcome(connection: Connection, job: Job) -> Outcome:
     """Return how it stands: what is missing, and what the job's records charged."""
     found = missing(connection, job)
-    row = connection.execute(
-        """
-        SELECT count(ours.event_id), coalesce(sum(ours.credits), 0),
-            count(charged.id) - count(ours.event_id), count(*) - count(charged.id)
-        FROM "JobCharge" AS asked
-        LEFT JOIN "UsageEvent" AS charged
-            ON charged.customer_id = asked.customer_id AND charged.id = asked.event_id
-        LEFT JOIN job_charges AS ours
-            ON ours.job = asked.job AND ours.customer_id = asked.customer_id
-            AND ours.event_id = asked.event_id
-        WHERE asked.job = %s
-        """,
-        [job.name],
-    ).fetchone()
+    row = connection.execute(statement("outcome"), [job.name]).fetchone()
     charged, charged_credits, otherwise, unsettled = row or (0, 0, 0, 0)
     return Outcome(
         missing=len(found),

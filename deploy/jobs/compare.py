@@ -5,7 +5,6 @@ sql/compare.sql.
 """
 
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 import psycopg
@@ -13,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
 from deploy.jobs.shadow import Job
+from deploy.jobs.statements import statement
 from sinks.price_history import whole_from
 
 # Of a charge, by its column.
@@ -31,20 +31,6 @@ _FACTS = (
     "cost_usd",
     "credits_burned",
 )
-_HASHES = sql.SQL("""
-SELECT partition, customer_id, count(live)::int AS live, count(shadow)::int AS shadow,
-    coalesce(md5(string_agg(md5(concat(verdict, key, live)), '' ORDER BY verdict, key)
-        FILTER (WHERE live IS NOT NULL)), '') AS live_hash,
-    coalesce(md5(string_agg(md5(concat(verdict, key, shadow)), '' ORDER BY verdict, key)
-        FILTER (WHERE shadow IS NOT NULL)), '') AS shadow_hash
-FROM compared GROUP BY partition, customer_id ORDER BY partition, customer_id
-""")
-_OF_PARTITIONS = sql.SQL("""
-SELECT partition, count(*)::int AS customers, sum(live)::int AS live, sum(shadow)::int AS shadow,
-    md5(string_agg(customer_id || live_hash, ' ' ORDER BY customer_id)) AS live_hash,
-    md5(string_agg(customer_id || shadow_hash, ' ' ORDER BY customer_id)) AS shadow_hash
-FROM hashes GROUP BY partition ORDER BY partition
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +96,12 @@ def compare(connection: psycopg.Connection[Any], job: Job) -> Comparison:
             _parameters(job),
         )
         connection.execute(
-            sql.SQL("CREATE TEMPORARY TABLE hashes ON COMMIT DROP AS {}").format(_HASHES)
+            sql.SQL("CREATE TEMPORARY TABLE hashes ON COMMIT DROP AS {}").format(
+                statement("hashes")
+            )
         )
         with connection.cursor(row_factory=class_row(PartitionHash)) as cursor:
-            partitions = cursor.execute(_OF_PARTITIONS).fetchall()
+            partitions = cursor.execute(statement("partition_hashes")).fetchall()
         with connection.cursor(row_factory=class_row(CustomerHash)) as of_customers:
             customers = of_customers.execute(
                 "SELECT * FROM hashes ORDER BY partition, customer_id"
@@ -132,21 +120,20 @@ def compare(connection: psycopg.Connection[Any], job: Job) -> Comparison:
 
 
 def _query(job: Job) -> sql.Composed:
-    folder = resources.files("deploy.jobs") / "sql"
     facts = sql.SQL("jsonb_build_object({})").format(
         sql.SQL(", ").join(
             sql.SQL("{}, usage.{}").format(sql.Literal(name), sql.Identifier(name))
             for name in _FACTS
         )
     )
-    letters = sql.SQL((folder / "letters.sql").read_text())
     live, shadow = sql.Identifier(job.live_schema), sql.Identifier(job.schema)
-    return sql.SQL((folder / "compare.sql").read_text()).format(
+    return statement(
+        "compare",
         live=live,
         shadow=shadow,
         facts=facts,
-        live_letters=letters.format(ledger=live),
-        shadow_letters=letters.format(ledger=shadow),
+        live_letters=statement("letters", ledger=live),
+        shadow_letters=statement("letters", ledger=shadow),
     )
 
 

@@ -12,31 +12,9 @@ from psycopg import sql
 
 from deploy.jobs.plan import Span
 from deploy.jobs.shadow import Job
+from deploy.jobs.statements import statement
 from sinks.postgres import Connection
 from sinks.transaction import Parameters, Work
-
-# As sinks/sql/sink/find_charged.sql, over the live ledger, less what stands in the span or behind:
-# of that the job finds out by itself.
-_FIND = sql.SQL("""
-SELECT asked.number, charged.source_partition, charged.source_offset, charged.source_index
-FROM unnest(%(customers)s::text[], %(ids)s::uuid[], %(keys)s::text[])
-    WITH ORDINALITY AS asked (customer_id, id, idempotency_key, number)
-CROSS JOIN LATERAL (
-    SELECT source_partition, source_epoch, source_offset, source_index
-    FROM {live}."UsageEvent"
-    WHERE customer_id = asked.customer_id AND id = asked.id
-    UNION ALL
-    SELECT source_partition, source_epoch, source_offset, source_index
-    FROM {live}."UsageEvent"
-    WHERE customer_id = asked.customer_id AND idempotency_key = asked.idempotency_key
-) AS charged
-WHERE NOT EXISTS (
-    SELECT FROM unnest(%(partitions)s::integer[], %(epochs)s::integer[], %(firsts)s::bigint[])
-        AS span (partition, epoch, first)
-    WHERE charged.source_partition = span.partition
-        AND (charged.source_epoch, charged.source_offset) >= (span.epoch, span.first)
-)
-""")
 
 
 @dataclass(slots=True)
@@ -51,7 +29,7 @@ class JobWork(Work):
         if name != "find_charged" or self.job is None or not self.job.is_of_raw:
             return rows
         spans = self.job.spans
-        live = _FIND.format(live=sql.Identifier(self.job.live_schema))
+        live = statement("charged_before", live=sql.Identifier(self.job.live_schema))
         cursor = await self.connection.execute(
             live,
             {

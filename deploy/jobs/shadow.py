@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from deploy.jobs.plan import PlanError, Request, Span, require_name
+from deploy.jobs.statements import statement
 from deploy.runtime.settings import RuntimeSettings
 from schemas.topics import RATED
 from sinks import migrations
@@ -30,24 +31,6 @@ _TOPIC_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
 
 Connection = psycopg.Connection[Any]
-
-_MAKE = """
-CREATE TABLE IF NOT EXISTS {schema}."Job" (
-    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    request jsonb NOT NULL,
-    topic text NOT NULL,
-    spans jsonb NOT NULL,
-    price_revision bigint NOT NULL,
-    live_schema text NOT NULL DEFAULT current_schema(),
-    created_at timestamptz NOT NULL DEFAULT now(),
-    finished_at timestamptz
-);
-INSERT INTO {schema}."Customer" (id, name, email, tier, status, api_key_hash, created_at)
-SELECT id, name, id, tier, status, id, created_at FROM "Customer" ON CONFLICT DO NOTHING;
-INSERT INTO {schema}."CreditWallet" (id, customer_id, user_id, team_id, expires_at, created_at)
-SELECT id, customer_id, user_id, team_id, expires_at, created_at FROM "CreditWallet"
-ON CONFLICT DO NOTHING;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +132,7 @@ def create(  # noqa: PLR0917 -- a job's plan
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
     migrations.migrate(conninfo_of(settings, schema_of(name)))
     with connection.transaction():
-        connection.execute(sql.SQL(_MAKE).format(schema=schema))
+        connection.execute(statement("make_job", schema=schema))
         for span in spans:
             connection.execute(
                 sql.SQL(

@@ -1,8 +1,12 @@
+-- What the log decides of events that were not charged: letters of the streams, and duplicates, whether proven
+-- or not. A replay of a letter that came to nothing is none.
 SELECT letter.partition, coalesce(letter.customer_id, '') AS customer_id,
     CASE letter.found_by WHEN 'streams' THEN 'dead-letter' ELSE 'duplicate' END AS verdict,
     letter.partition || ':' || letter."offset" || ':' || letter.index AS key,
-    CASE letter.found_by WHEN 'streams' THEN jsonb_build_object('event_id', lower(letter.event_id), 'reason', letter.reason)
-        ELSE jsonb_build_object('event_id', lower(letter.event_id)) END AS facts
+    jsonb_strip_nulls(jsonb_build_object(
+        'event_id', lower(letter.event_id),
+        'reason', CASE letter.found_by WHEN 'streams' THEN letter.reason END
+    )) AS facts
 FROM {ledger}."DeadLetter" AS letter
 JOIN span ON letter.partition = span.partition AND letter.epoch = span.epoch
     AND letter."offset" >= span.first AND letter."offset" < span.following
