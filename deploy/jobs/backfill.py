@@ -112,7 +112,7 @@ async def write(
     try:
         await producer.start()
         await require_topics(producer, settings.topics.raw)
-        await _find_again(settings, connection, job, reader)
+        await _find_again(connection, job, producer, reader, settings.topics.raw)
         done = {
             (row[0], row[1])
             for row in connection.execute(
@@ -245,13 +245,10 @@ def _put_down(
 
 
 async def _find_again(
-    settings: StreamsSettings, connection: Connection, job: Job, reader: LogReader
+    connection: Connection, job: Job, producer: AIOKafkaProducer, reader: LogReader, topic: str
 ) -> None:
     """Note the records that a killed run wrote: those behind where the log ended at its begin."""
-    topic = settings.topics.raw
-    async with reader.open(topic, 0) as (consumer, _):
-        partitions = set(consumer.partitions_for_topic(topic) or ())
-    ends = await reader.ends(topic, sorted(partitions))
+    ends = await reader.ends(topic, sorted(await producer.partitions_for(topic)))
     with connection.transaction():
         for partition, end in ends.items():
             connection.execute(
