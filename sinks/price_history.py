@@ -6,7 +6,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from schemas.pricing import PriceBook
-from sinks.prices import snapshot
+from sinks.prices import Snapshot, snapshot
 from sinks.statements import statement
 
 # The published form of a row is said once, in provider_costs.sql and burn_tables.sql: here they
@@ -26,8 +26,8 @@ WITH newest AS (
 """
 
 
-def book_at(connection: psycopg.Connection[Any], revision: int) -> PriceBook:
-    """Return the prices that were in force by a revision's knowledge."""
+def snapshot_at(connection: psycopg.Connection[Any], revision: int) -> Snapshot:
+    """Return the prices as they were published at a revision."""
     parameters = {"revision": revision}
     with connection.cursor(row_factory=dict_row) as cursor:
         costs, burn_tables = (
@@ -36,7 +36,12 @@ def book_at(connection: psycopg.Connection[Any], revision: int) -> PriceBook:
             ).fetchall()
             for table, name in ((b"ProviderCost", "provider_costs"), (b"BurnTable", "burn_tables"))
         )
-        return snapshot(revision, costs, burn_tables).book()
+        return snapshot(revision, costs, burn_tables)
+
+
+def book_at(connection: psycopg.Connection[Any], revision: int) -> PriceBook:
+    """Return the price book as the streams had it at a revision."""
+    return snapshot_at(connection, revision).book()
 
 
 def current_revision(connection: psycopg.Connection[Any]) -> int:

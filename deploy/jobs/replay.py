@@ -42,7 +42,7 @@ from sinks.agent import apply
 from sinks.batch import RatedRecord, read_record
 from sinks.postgres import connect, read_offsets
 from sinks.price_history import book_at, current_revision
-from streams.decode import DecodedRecord, decode_record, parts, run_length
+from streams.decode import DecodedRecord, decode_record, decode_records, parts, run_length
 from streams.dedupe import judge
 from streams.log_reader import LogReader
 from streams.metrics import Metrics
@@ -53,6 +53,7 @@ from streams.seen import SeenPartition, fold_of
 from streams.settings import StreamsSettings
 
 EVENTS_PER_TRANSACTION = 10_000
+RUN_BYTES = 1 << 20
 _STOP_SECONDS = 5.0
 
 Connection = psycopg.Connection[Any]
@@ -259,7 +260,7 @@ async def rate_span(
             seen.apply(fold_of(record.headers), record.offset)
     progressed(seen.fold.next_offset - span.first)
     position = seen.fold.next_offset
-    async for records in tools.reader.stretch(job.topic, span.partition, position, span.end):
+    async for records in _runs(tools, job, span.partition, (position, span.end)):
         for batch, fold in _rated(tools, span.partition, records, known, seen):
             await _send(tools, job, batch, fold, seen, position)
             progressed(seen.fold.next_offset - position)
@@ -269,6 +270,22 @@ async def rate_span(
         empty = RatedBatch(span.partition, position, span.end, job.price_revision, [], [])
         await _send(tools, job, empty, _fold([], empty), seen, position)
         progressed(span.end - position)
+
+
+async def _runs(
+    tools: Tools, job: Job, partition: int, offsets: tuple[int, int]
+) -> AsyncIterator[list[Any]]:
+    """Yield records of [first, end) of a job's source, about as many as make a rated batch."""
+    run: list[Any] = []
+    size = 0
+    async for records in tools.reader.stretch(job.topic, partition, *offsets):
+        run += records
+        size += sum(len(record.value or b"") for record in records)
+        if size >= RUN_BYTES:
+            yield run
+            run, size = [], 0
+    if run:
+        yield run
 
 
 async def _seen_before(tools: Tools, job: Job, span: Span, known: Revisions) -> SeenPartition:
@@ -283,7 +300,7 @@ async def _seen_before(tools: Tools, job: Job, span: Span, known: Revisions) -> 
         )
         warm_from = span.first if found is None else min(found, span.first)
     seen.fold.start_at(warm_from)
-    async for records in tools.reader.stretch(job.topic, span.partition, warm_from, span.first):
+    async for records in _runs(tools, job, span.partition, (warm_from, span.first)):
         for batch, fold in _rated(tools, span.partition, records, known, seen):
             at = seen.fold.next_offset
             seen.apply(replace(fold, first_offset=at), seen.rated_offset)
@@ -304,15 +321,7 @@ def _rated(
     settings = tools.settings
     for revision, run_of_one in by_revision(records, known):
         book = tools.prices(revision)
-        decoded = [
-            decode_record(
-                record,
-                record.timestamp,
-                settings.timestamp_policy,
-                tools.quarantine.reason(partition, record.offset),
-            )
-            for record in run_of_one
-        ]
+        decoded = _decode(tools, partition, run_of_one)
         for part in parts(decoded, settings.batch_events_max, settings.batch_bytes_max):
             verdicts = settle(part, judge(part, seen), book, settings.window_ms)
             batch = RatedBatch(
@@ -326,6 +335,18 @@ def _rated(
             fold = _fold(part, batch)
             fold.positions.extend(verdicts.positions)
             yield batch, replace(fold, identities=b"".join(verdicts.identities))
+
+
+def _decode(tools: Tools, partition: int, records: Sequence[Any]) -> list[DecodedRecord]:
+    policy = tools.settings.timestamp_policy
+    if not len(tools.quarantine):
+        return decode_records(records, policy)
+    return [
+        decode_record(
+            record, record.timestamp, policy, tools.quarantine.reason(partition, record.offset)
+        )
+        for record in records
+    ]
 
 
 def _fold(part: Sequence[DecodedRecord], batch: RatedBatch) -> Fold:
