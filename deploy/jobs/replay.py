@@ -33,7 +33,7 @@ from deploy.jobs.plan import (
     spans_of,
 )
 from deploy.jobs.shadow import Job
-from deploy.runtime.kafka import producer_options, reader_options, require_topics, stop_in_time
+from deploy.runtime.kafka import producer_options, reader_options, stop_in_time
 from deploy.runtime.progress_bar import Tell, tell_nobody
 from schemas.pricing import PriceBook
 from schemas.rated import Fold, Kind, RatedBatch
@@ -123,18 +123,26 @@ async def begin(
     start, end = parse_bound(asked.start, is_end=False), parse_bound(asked.end, is_end=True)
     reader = LogReader(reader_options(settings, "job"))
     try:
-        logs = await _logs(reader, connection, topic, asked, (start.ms, end.ms))
+        logs = await _logs(settings, reader, connection, topic, asked, (start.ms, end.ms))
+        spans = spans_of(logs, start, end)
+        if not spans:
+            raise PlanError(f"{topic} holds nothing of that, as far as the ledger has come")
+        await shadow.make_topic(settings, name, 1 + max(log.partition for log in logs))
+        # One that a run made which was killed before it put its plan down is empty.
+        rated_topic = shadow.rated_topic_of(settings, name)
+        for log in logs:
+            if (await reader.bounds(rated_topic, log.partition))[1]:
+                raise PlanError(
+                    f"{rated_topic} was left by an earlier job: burnstream replay {name} --drop"
+                )
     finally:
         await reader.stop()
-    spans = spans_of(logs, start, end)
-    if not spans:
-        raise PlanError(f"{topic} holds nothing of that, as far as the ledger has come")
-    await shadow.make_topic(settings, name, 1 + max(log.partition for log in logs))
     revision = current_revision(connection)
     return shadow.create(settings, connection, name, asked, topic, spans, revision)
 
 
-async def _logs(
+async def _logs(  # noqa: PLR0917 -- what is asked, and of whom
+    settings: StreamsSettings,
     reader: LogReader,
     connection: Connection,
     topic: str,
@@ -152,8 +160,8 @@ async def _logs(
         [topic],
     ).fetchall()
     if asked.source is not None:
-        partitions = await _partitions(reader, topic)
-        rows = [(partition, 0, None, 0) for partition in sorted(partitions)]
+        number = await shadow.partitions_of(settings, topic)
+        rows = [(partition, 0, None, 0) for partition in range(number)]
     logs = []
     for partition, epoch, applied, epoch_begin in rows:
         begin, following = await reader.bounds(topic, partition)
@@ -164,12 +172,6 @@ async def _logs(
             following = min(following, applied)
         logs.append(PartitionLog(partition, epoch, max(begin, epoch_begin), following, start, end))
     return logs
-
-
-async def _partitions(reader: LogReader, topic: str) -> set[int]:
-    async with reader.open(topic, 0) as (consumer, _):
-        await require_topics(consumer, topic)
-        return set(consumer.partitions_for_topic(topic) or ())
 
 
 async def run(

@@ -166,19 +166,25 @@ def finish(connection: Connection, job: Job) -> None:
 
 
 async def make_topic(settings: RuntimeSettings, name: str, partitions: int) -> None:
-    """Make the topic of a job that begins. Raises PlanError when one was left over."""
+    """Make the topic of a job that begins, unless it is there."""
     topic = rated_topic_of(settings, name)
     async with admin_client(settings) as admin:
         replicas = min(REPLICAS_MAX, len((await admin.describe_cluster())["brokers"]))
         new = NewTopic(topic, partitions, replicas, topic_configs=RATED.config)
         for _, code, *rest in (await admin.create_topics([new])).topic_errors:
-            if code and for_code(code) is TopicAlreadyExistsError:
-                raise PlanError(
-                    f"{topic} was left by an earlier job: burnstream replay {name} --drop"
-                )
-            if code:
+            if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(f"{topic}: {rest[0] if rest else 'not created'}")
         await _until(admin, topic, is_there=True)
+
+
+async def partitions_of(settings: RuntimeSettings, topic: str) -> int:
+    """Return how many partitions somebody's topic has. Raises PlanError when there is none."""
+    async with admin_client(settings) as admin:
+        # All are asked for: asking by name makes some brokers create the topic.
+        for found in await admin.describe_topics():
+            if found["topic"] == topic and found["error_code"] == 0:
+                return len(found["partitions"])
+    raise PlanError(f"there is no topic {topic}")
 
 
 async def drop(settings: RuntimeSettings, connection: Connection, name: str) -> bool:
