@@ -57,6 +57,10 @@ def replay(
             help="as-billed: what each batch was rated by; now: today's, and today's customers."
         ),
     ] = "as-billed",
+    partitions: Annotated[
+        list[int] | None,
+        typer.Option("--partition", help="Only these here; other processes take the rest."),
+    ] = None,
     rate: _Rate = 5_000,
     drop: Annotated[bool, typer.Option("--drop", help="Remove the job instead.")] = False,
     as_json: Json = False,
@@ -86,10 +90,21 @@ def replay(
                 show(as_json, {"job": name, "dropped": is_dropped}, lambda: said)
                 return
             job = asyncio.run(replaying.begin(settings, connection, name, asked))
-            with progress_bar("replay: offsets, rated and applied") as tell:
-                asyncio.run(
-                    replaying.run(settings, connection, job, events_per_second=rate, tell=tell)
+        with progress_bar("replay: offsets, rated and applied") as tell:
+            is_whole = asyncio.run(
+                replaying.run(
+                    settings,
+                    connection,
+                    job,
+                    events_per_second=rate,
+                    partitions=partitions or (),
+                    tell=tell,
                 )
+            )
+        if not is_whole:
+            said = f"{name}: other partitions are not at their end; who ends last compares"
+            show(as_json, {"job": name, "whole": False}, lambda: said)
+            return
         found = compare.compare(connection, job)
     show(
         as_json,

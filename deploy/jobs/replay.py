@@ -9,8 +9,8 @@ the schema's SinkOffset how far applying came (rule 4). Live topics, groups and 
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,8 @@ from schemas.rated import Fold, Kind, RatedBatch
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
 from sinks.agent import apply
 from sinks.batch import RatedRecord, read_record
-from sinks.postgres import connect, read_offsets
+from sinks.postgres import Connection as AsyncConnection
+from sinks.postgres import Remedy, connect, read_offsets, remedy_for
 from sinks.price_history import book_at, current_revision
 from streams.decode import DecodedRecord, decode_record, decode_records, parts, run_length
 from streams.dedupe import judge
@@ -54,6 +55,8 @@ from streams.settings import StreamsSettings
 
 EVENTS_PER_TRANSACTION = 10_000
 RUN_BYTES = 1 << 20
+TRIES_MAX = 60
+RETRY_SECONDS = 0.5
 _STOP_SECONDS = 5.0
 
 Connection = psycopg.Connection[Any]
@@ -181,16 +184,19 @@ async def run(
     prices: Prices | None = None,
     *,
     events_per_second: float,
+    partitions: Collection[int] = (),
     tell: Tell = tell_nobody,
-) -> None:
-    """Rate and apply what is left of a job; nothing of one that is finished.
+) -> bool:
+    """Rate and apply what is left of a job; return whether all of it is there now.
 
-    `prices`: other ones than the request names. `tell` hears offsets done, rated and applied each
-    counted once, of all. Raises what Kafka and Postgres raise; then run it again.
+    `prices`: other ones than the request names. `partitions`: only these, the rest being others'.
+    `tell` hears offsets done, rated and applied each counted once, of all. Raises what Kafka and
+    Postgres raise; then run it again. Raises PlanError when a partition is worked on elsewhere.
     """
     if job.is_finished:
-        return
-    total = 2 * sum(span.end - span.first for span in job.spans)
+        return True
+    spans = [span for span in job.spans if not partitions or span.partition in partitions]
+    total = 2 * sum(span.end - span.first for span in spans)
     done = 0
 
     def progressed(offsets: int) -> None:
@@ -198,13 +204,18 @@ async def run(
         done += offsets
         tell(done, total)
 
-    async with _tools(
-        settings, job, prices or prices_of(connection, job), events_per_second
-    ) as tools:
-        for span in job.spans:
-            await rate_span(tools, job, span, revisions(connection, job, span), progressed)
-        await apply_all(tools, job, progressed)
-    shadow.finish(connection, job)
+    with ExitStack() as held:
+        for span in spans:
+            held.enter_context(
+                shadow.only_run(connection, f"{job.name} partition {span.partition}")
+            )
+        async with _tools(
+            settings, job, prices or prices_of(connection, job), events_per_second
+        ) as tools:
+            for span in spans:
+                await rate_span(tools, job, span, revisions(connection, job, span), progressed)
+            await apply_spans(tools, job, spans, progressed)
+    return shadow.finish(connection, job)
 
 
 @asynccontextmanager
@@ -373,30 +384,24 @@ async def _send(  # noqa: PLR0917 -- a batch, and where it goes
     seen.apply(fold, await tools.producer.acknowledged(sent))
 
 
-async def apply_all(tools: Tools, job: Job, progressed: Callable[[int], None]) -> None:
+async def apply_spans(
+    tools: Tools, job: Job, spans: Sequence[Span], progressed: Callable[[int], None]
+) -> None:
     """Apply the job's rated batches to its schema, partition after partition."""
     conninfo = shadow.conninfo_of(tools.settings, job.schema)
     async with await connect(conninfo, shadow.APPLICATION_NAME) as connection:
-        numbers = [span.partition for span in job.spans]
+        numbers = [span.partition for span in spans]
         reached = await read_offsets(connection, job.topic, numbers)
-        for span in job.spans:
+        for span in spans:
             refused = await refused_live(connection, job, span)
             position = reached[span.partition].next_offset
             progressed(position - span.first)
             async for records in _gathered(tools, job, reached[span.partition]):
                 for charge in (one for record in records for one in record.charges):
                     charge.refusal = refused.get((charge.offset, charge.index), charge.refusal)
-                work = JobWork(
-                    connection,
-                    job.topic,
-                    {span.partition: records},
-                    expects_conflicts=True,
-                    job=job,
-                )
-                await apply(work)
-                (clipped,) = work.clipped
-                progressed(clipped.reached.next_offset - position)
-                position = clipped.reached.next_offset
+                following = await _apply(connection, job, span, records)
+                progressed(following - position)
+                position = following
                 await tools.pace.passed(sum(record.events for record in records))
             if position < span.end:
                 raise PlanError(
@@ -404,6 +409,31 @@ async def apply_all(tools: Tools, job: Job, progressed: Callable[[int], None]) -
                     f"{span.partition} up to {position}, not {span.end}: remove the job and begin "
                     "anew"
                 )
+
+
+async def _apply(
+    connection: AsyncConnection, job: Job, span: Span, records: list[RatedRecord]
+) -> int:
+    """Apply records in one transaction and return the position reached.
+
+    Again after a deadlock with another process of the job, and while the session of a killed one
+    still holds the partition's row; as often as that may take.
+    """
+    for _ in range(TRIES_MAX):
+        work = JobWork(
+            connection, job.topic, {span.partition: records}, expects_conflicts=True, job=job
+        )
+        try:
+            await apply(work)
+        except psycopg.Error as error:
+            if remedy_for(error) is not Remedy.AGAIN:
+                raise
+            await connection.execute(b"ROLLBACK")
+        else:
+            if work.clipped:
+                return work.clipped[0].reached.next_offset
+        await asyncio.sleep(RETRY_SECONDS)
+    raise PlanError(f"partition {span.partition} of {job.name} is held by another session")
 
 
 async def _gathered(tools: Tools, job: Job, reached: Any) -> AsyncIterator[list[RatedRecord]]:

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,7 +77,7 @@ def conninfo_of(settings: RuntimeSettings, schema: str) -> str:
 
 @contextmanager
 def only_run(connection: Connection, name: str) -> Iterator[None]:
-    """Hold the job: two runs of one are refused. Raises PlanError."""
+    """Hold a job, or a partition of one: who else wants it is refused. Raises PlanError."""
     until = time.monotonic() + _LOCK_SECONDS
     key = [f"burnstream job {name}"]
     query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
@@ -159,10 +159,25 @@ def create(  # noqa: PLR0917 -- a job's plan
     return found
 
 
-def finish(connection: Connection, job: Job) -> None:
-    """Note that all of it is applied."""
+def finish(connection: Connection, job: Job) -> bool:
+    """Note that all of it is applied, if it is; other processes may have the rest of it."""
     table = sql.Identifier(job.schema, "Job")
+    done = connection.execute(
+        sql.SQL(
+            "SELECT count(*) FROM {} AS held JOIN unnest(%s::integer[], %s::bigint[])"
+            " AS span (partition, following) USING (partition)"
+            " WHERE held.topic = %s AND held.next_offset >= span.following"
+        ).format(sql.Identifier(job.schema, "SinkOffset")),
+        [
+            [span.partition for span in job.spans],
+            [span.end for span in job.spans],
+            job.topic,
+        ],
+    ).fetchone()
+    if done is None or done[0] < len(job.spans):
+        return False
     connection.execute(sql.SQL("UPDATE {} SET finished_at = now()").format(table))
+    return True
 
 
 async def make_topic(settings: RuntimeSettings, name: str, partitions: int) -> None:
@@ -188,8 +203,21 @@ async def partitions_of(settings: RuntimeSettings, topic: str) -> int:
 
 
 async def drop(settings: RuntimeSettings, connection: Connection, name: str) -> bool:
-    """Remove a job's topic and schema; return whether there was anything."""
+    """Remove a job's topic and schema; return whether there was anything.
+
+    Raises PlanError when a partition of it is worked on elsewhere.
+    """
     topic = rated_topic_of(settings, name)
+    with ExitStack() as held:
+        job = find(connection, name)
+        for span in job.spans if job else ():
+            held.enter_context(only_run(connection, f"{name} partition {span.partition}"))
+        return await _drop_held(settings, connection, name, topic)
+
+
+async def _drop_held(
+    settings: RuntimeSettings, connection: Connection, name: str, topic: str
+) -> bool:
     async with admin_client(settings) as admin:
         was_topic = topic in await admin.list_topics()
         if was_topic:

@@ -157,6 +157,11 @@ def test_the_log_and_its_prices_give_the_same_ledger(system: System, ledger: Led
     rows = ledger.rows('SELECT DISTINCT customer_id FROM job_other."UsageEvent"')
     assert [one["customer_id"] for one in rows] == [OTHER]
 
+    # Shared out over processes: who ends last compares.
+    assert replay(system, "shared", "--partition", "1") == {"job": "shared", "whole": False}
+    rest = [f"--partition={number}" for number in (0, 2, 3)]
+    assert replay(system, "shared", *rest)["equal"]
+
     wrong, gone, made_up = (one["event_id"] for one in good[:3])
     ledger.rows('UPDATE "UsageEvent" SET credits_burned = 14 WHERE id = %s', wrong)
     ledger.rows('DELETE FROM "UsageEvent" WHERE id = %s', gone)

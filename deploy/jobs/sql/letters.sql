@@ -11,7 +11,9 @@ FROM {ledger}."DeadLetter" AS letter
 JOIN span ON letter.partition = span.partition AND letter.epoch = span.epoch
     AND letter."offset" >= span.first AND letter."offset" < span.following
 WHERE %(is_of_raw)s AND %(features)s::text[] = '{{}}'
-    AND (letter.found_by = 'streams' OR (letter.reason = 'ORIGINAL_NOT_CHARGED' AND letter.replay_of IS NULL))
+    AND (letter.found_by = 'streams' OR (
+        letter.reason = 'ORIGINAL_NOT_CHARGED' AND letter.replay_of IS NULL AND %(models)s::text[] = '{{}}'
+    ))
     AND (%(customers)s::text[] = '{{}}' OR letter.customer_id = ANY (%(customers)s))
     AND (%(models)s::text[] = '{{}}' OR letter.model = ANY (%(models)s))
 UNION ALL
