@@ -14,7 +14,7 @@ from deploy.jobs.plan import PlanError, Request
 from deploy.runtime.command_line import Json, examples, one_line_errors, show
 from deploy.runtime.exit import ExitCode
 from deploy.runtime.progress_bar import progress_bar
-from deploy.runtime.settings import load_settings
+from deploy.runtime.settings import RuntimeSettings, load_settings
 from sinks.migrations import MigrationError, pending
 
 _LOOK_SECONDS = 0.5
@@ -66,41 +66,47 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Charge a span of the log again, in a ledger beside the live one, and compare the two."""
+    if prices not in ("as-billed", "now"):
+        raise typer.BadParameter("as-billed or now", param_hint="--prices")
+    who, which, what = (tuple(one or ()) for one in (customers, models, features))
+    asked = Request(start, end, who, which, what, source, prices)
+    if drop:
+        _drop(name, as_json=as_json)
+    else:
+        _replay(name, asked, partitions or [], rate, as_json=as_json)
+
+
+def _drop(name: str, *, as_json: bool) -> None:
+    from deploy.jobs import shadow
+
+    settings = load_settings(RuntimeSettings)
+    with _ledger(settings) as connection, shadow.only_run(connection, name):
+        is_dropped = asyncio.run(shadow.drop(settings, connection, name))
+    said = f"{name} is removed" if is_dropped else f"there is no job {name}"
+    show(as_json, {"job": name, "dropped": is_dropped}, lambda: said)
+
+
+def _replay(
+    name: str, asked: Request, partitions: list[int], rate: float, *, as_json: bool
+) -> None:
     from deploy.jobs import compare, shadow
     from deploy.jobs import replay as replaying
     from streams.settings import StreamsSettings
 
     settings = load_settings(StreamsSettings)
-    if prices not in ("as-billed", "now"):
-        raise typer.BadParameter("as-billed or now", param_hint="--prices")
-    asked = Request(
-        start,
-        end,
-        tuple(customers or ()),
-        tuple(models or ()),
-        tuple(features or ()),
-        source,
-        prices,
-    )
     with _ledger(settings) as connection:
         with shadow.only_run(connection, name):
-            if drop:
-                is_dropped = asyncio.run(shadow.drop(settings, connection, name))
-                said = f"{name} is removed" if is_dropped else f"there is no job {name}"
-                show(as_json, {"job": name, "dropped": is_dropped}, lambda: said)
-                return
             job = asyncio.run(replaying.begin(settings, connection, name, asked))
         with progress_bar("replay: offsets, rated and applied") as tell:
-            is_whole = asyncio.run(
-                replaying.run(
-                    settings,
-                    connection,
-                    job,
-                    events_per_second=rate,
-                    partitions=partitions or (),
-                    tell=tell,
-                )
+            work = replaying.run(
+                settings,
+                connection,
+                job,
+                events_per_second=rate,
+                partitions=partitions,
+                tell=tell,
             )
+            is_whole = asyncio.run(work)
         if not is_whole:
             said = f"{name}: other partitions are not at their end; who ends last compares"
             show(as_json, {"job": name, "whole": False}, lambda: said)
@@ -155,7 +161,7 @@ def _ledger(settings: Any) -> Iterator[psycopg.Connection[Any]]:
     epilog=examples(
         "burnstream backfill june                # what would be charged; changes nothing",
         "burnstream backfill june --apply        # charge it, each event once",
-        "burnstream replay late --source old.events && burnstream backfill late --apply",
+        "burnstream backfill june --apply --events-per-second 200",
     )
 )
 def backfill(
