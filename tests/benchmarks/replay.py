@@ -61,7 +61,7 @@ def main() -> None:
             lambda: course.burnstream("replay", "alone", "--events-per-second", UNBOUNDED)
         )
         command = [sys.executable, "-m", "deploy.cli", "replay", "beside"]
-        beside_it = course.run("replay", command, {})
+        beside_it = course.run("replay", command, course.environment)
         beside = _charge(course, replace(workload, seed=workload.seed + 2))
         beside_it.require_running()
     print("| what | events/s |\n|---|---|")
