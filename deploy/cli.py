@@ -8,6 +8,7 @@ import typer
 
 from deploy.bench.commands import app as bench_commands
 from deploy.doctor import app as doctor_commands
+from deploy.jobs.commands import app as job_commands
 from deploy.local.commands import app as local_commands
 from deploy.runtime.command_line import examples
 from deploy.runtime.exit import ExitCode
@@ -40,6 +41,7 @@ for commands in (
     gateway_commands,
     import_commands,
     streams_commands,
+    job_commands,
 ):
     app.add_typer(commands)
 app.add_typer(bench_commands, name="bench")

@@ -25,7 +25,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -35,7 +34,7 @@ from deploy.runtime.tracing import Traces, Tracing, traced, traces_header
 from schemas.formats import NewerFormatError
 from schemas.rated import Cover, Fold, Kind, RatedBatch, Total, encode_batch
 from streams.breaker import Breaker
-from streams.decode import DecodedRecord, decode_record, decode_records, parts
+from streams.decode import DecodedRecord, decode_record, decode_records, parts, run_length
 from streams.dedupe import Judged, judge
 from streams.errors import LogsDisagreeError
 from streams.guard import Admitted, Guard
@@ -360,7 +359,7 @@ STEPS: tuple[Step, ...] = (
 
 
 def _sum_up(part: Part) -> None:
-    part.broker_times = _run_length(part.records)
+    part.broker_times = run_length(part.records)
     part.totals = count(part.verdicts.charges, part.broker_times)
 
 
@@ -389,11 +388,3 @@ def _fold_of(part: Part) -> Fold:
         part.verdicts.positions,
         b"".join(part.verdicts.identities),
     )
-
-
-def _run_length(records: Sequence[Any]) -> list[tuple[int, int]]:
-    times: list[tuple[int, int]] = []
-    for record in records:
-        if not times or times[-1][1] != record.broker_ms:
-            times.append((record.offset, record.broker_ms))
-    return times

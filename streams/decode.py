@@ -224,3 +224,12 @@ def parts(
         size += estimate
     if part:
         yield part
+
+
+def run_length(records: Sequence[DecodedRecord]) -> list[tuple[int, int]]:
+    """Return the broker times of records as (offset, ms): from that offset on it was that."""
+    times: list[tuple[int, int]] = []
+    for record in records:
+        if not times or times[-1][1] != record.broker_ms:
+            times.append((record.offset, record.broker_ms))
+    return times

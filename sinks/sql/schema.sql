@@ -14,6 +14,28 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.keep_price() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO "PriceHistory" (price_table, price_id, revision)
+        SELECT TG_TABLE_NAME, price_id, (SELECT revision FROM "PriceRevision")
+        FROM "PriceHistory" WHERE price_table = TG_TABLE_NAME GROUP BY price_id;
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND OLD.id <> NEW.id) THEN
+        INSERT INTO "PriceHistory" (price_table, price_id, revision)
+        VALUES (TG_TABLE_NAME, OLD.id, (SELECT revision FROM "PriceRevision"));
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO "PriceHistory" (price_table, price_id, revision, price)
+        VALUES (TG_TABLE_NAME, NEW.id, NEW.revision, to_jsonb(NEW));
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION public.stamp_price_revision() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -251,6 +273,51 @@ CREATE TABLE public."DuplicateEvent" (
     CONSTRAINT "DuplicateEvent_idempotency_key_check" CHECK ((idempotency_key <> ''::text))
 );
 
+CREATE TABLE public."JobBackfill" (
+    job text NOT NULL,
+    partition integer NOT NULL,
+    raw_offset bigint NOT NULL
+);
+
+CREATE TABLE public."JobCharge" (
+    job text NOT NULL,
+    customer_id text NOT NULL,
+    event_id uuid NOT NULL,
+    source_topic text NOT NULL,
+    source_partition integer NOT NULL,
+    source_offset bigint NOT NULL,
+    source_index integer NOT NULL,
+    raw_partition integer,
+    raw_offset bigint,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT "JobCharge_check" CHECK (((raw_partition IS NULL) = (raw_offset IS NULL)))
+);
+
+CREATE TABLE public."PriceHistory" (
+    id bigint NOT NULL,
+    price_table text NOT NULL,
+    price_id text NOT NULL,
+    revision bigint NOT NULL,
+    price jsonb,
+    known_from timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT "PriceHistory_price_table_check" CHECK ((price_table = ANY (ARRAY['ProviderCost'::text, 'BurnTable'::text])))
+);
+
+CREATE TABLE public."PriceHistoryBegin" (
+    singleton boolean DEFAULT true NOT NULL,
+    revision bigint NOT NULL,
+    CONSTRAINT "PriceHistoryBegin_singleton_check" CHECK (singleton)
+);
+
+ALTER TABLE public."PriceHistory" ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public."PriceHistory_id_seq"
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public."PriceRevision" (
     singleton boolean DEFAULT true NOT NULL,
     revision bigint NOT NULL,
@@ -389,6 +456,21 @@ CREATE VIEW public.dead_letters_by_reason AS
    FROM public."DeadLetter"
   GROUP BY (((created_at AT TIME ZONE 'UTC'::text))::date), reason, status, provider, model;
 
+CREATE VIEW public.job_charges AS
+ SELECT asked.job,
+    usage.customer_id,
+    usage.id AS event_id,
+    usage.credits_burned AS credits,
+    usage.cost_usd,
+    burn.id AS transaction_id,
+    burn.wallet_id,
+    usage.source_partition,
+    usage.source_offset,
+    usage.created_at
+   FROM ((public."JobCharge" asked
+     JOIN public."UsageEvent" usage ON (((usage.customer_id = asked.customer_id) AND (usage.id = asked.event_id) AND (usage.source_partition = asked.raw_partition) AND (usage.source_offset = asked.raw_offset))))
+     LEFT JOIN public."CreditTransaction" burn ON (((burn.customer_id = usage.customer_id) AND (burn.usage_event_id = usage.id) AND (burn.transaction_type = 'BURN'::text))));
+
 ALTER TABLE ONLY public."AuditProof"
     ADD CONSTRAINT "AuditProof_pkey" PRIMARY KEY (topic, partition);
 
@@ -424,6 +506,18 @@ ALTER TABLE ONLY public."DeadLetter"
 
 ALTER TABLE ONLY public."DuplicateEvent"
     ADD CONSTRAINT "DuplicateEvent_pkey" PRIMARY KEY (partition, epoch, "offset", index);
+
+ALTER TABLE ONLY public."JobBackfill"
+    ADD CONSTRAINT "JobBackfill_pkey" PRIMARY KEY (job, partition);
+
+ALTER TABLE ONLY public."JobCharge"
+    ADD CONSTRAINT "JobCharge_pkey" PRIMARY KEY (job, customer_id, event_id);
+
+ALTER TABLE ONLY public."PriceHistoryBegin"
+    ADD CONSTRAINT "PriceHistoryBegin_pkey" PRIMARY KEY (singleton);
+
+ALTER TABLE ONLY public."PriceHistory"
+    ADD CONSTRAINT "PriceHistory_pkey" PRIMARY KEY (id);
 
 ALTER TABLE ONLY public."PriceRevision"
     ADD CONSTRAINT "PriceRevision_pkey" PRIMARY KEY (singleton);
@@ -463,6 +557,10 @@ CREATE INDEX "DeadLetter_open" ON public."DeadLetter" USING btree (reason, creat
 
 CREATE INDEX "DuplicateEvent_event" ON public."DuplicateEvent" USING btree (customer_id, event_id);
 
+CREATE INDEX "JobCharge_event" ON public."JobCharge" USING btree (customer_id, event_id);
+
+CREATE INDEX "PriceHistory_price" ON public."PriceHistory" USING btree (price_table, price_id, revision, id);
+
 CREATE INDEX "RatedBatch_created" ON public."RatedBatch" USING brin (created_at);
 
 CREATE INDEX "UsageEvent_created" ON public."UsageEvent" USING brin (created_at);
@@ -474,6 +572,14 @@ CREATE UNIQUE INDEX "UsageEvent_idempotency" ON public."UsageEvent" USING btree 
 CREATE TRIGGER bump_price_revision BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON public."BurnTable" FOR EACH STATEMENT EXECUTE FUNCTION public.bump_price_revision();
 
 CREATE TRIGGER bump_price_revision BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON public."ProviderCost" FOR EACH STATEMENT EXECUTE FUNCTION public.bump_price_revision();
+
+CREATE TRIGGER keep_price AFTER INSERT OR DELETE OR UPDATE ON public."BurnTable" FOR EACH ROW EXECUTE FUNCTION public.keep_price();
+
+CREATE TRIGGER keep_price AFTER INSERT OR DELETE OR UPDATE ON public."ProviderCost" FOR EACH ROW EXECUTE FUNCTION public.keep_price();
+
+CREATE TRIGGER keep_price_truncated AFTER TRUNCATE ON public."BurnTable" FOR EACH STATEMENT EXECUTE FUNCTION public.keep_price();
+
+CREATE TRIGGER keep_price_truncated AFTER TRUNCATE ON public."ProviderCost" FOR EACH STATEMENT EXECUTE FUNCTION public.keep_price();
 
 CREATE TRIGGER stamp_price_revision BEFORE INSERT OR UPDATE ON public."BurnTable" FOR EACH ROW EXECUTE FUNCTION public.stamp_price_revision();
 

@@ -93,7 +93,9 @@ def test_files_have_one_subject() -> None:
     long = [
         str(path)
         for path in tracked()
-        if path.suffix in {".py", ".sql"} and text_of(path).count("\n") > FILE_LINES_MAX
+        if path.suffix in {".py", ".sql"}
+        and path.name != "schema.sql"  # a tool writes it
+        and text_of(path).count("\n") > FILE_LINES_MAX
     ]
 
     assert long == []

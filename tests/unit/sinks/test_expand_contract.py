@@ -13,7 +13,7 @@ SETS_ASIDE = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 REFUSED = {
-    "takes away": r"\b(DROP|TRUNCATE|REVOKE)\b",
+    "takes away": r"\b(DROP|(?<!\bAFTER )TRUNCATE|REVOKE)\b",
     "renames": r"\bRENAME\b",
     "changes a type": r"\bALTER\s+(COLUMN\s+)?\S+\s+(SET\s+DATA\s+)?TYPE\b",
     "wants what old processes do not write": r"\bSET\s+NOT\s+NULL\b",
@@ -22,7 +22,10 @@ REFUSED = {
     ),
     "refuses what old processes write twice": r"\bCREATE\s+UNIQUE\b",
     "removes rows": r"\bDELETE\s+FROM\b",
-    "stands in the way of old processes": r"\bCREATE\s+(OR\s+REPLACE\s+)?(CONSTRAINT\s+)?TRIGGER\b",
+    # One that runs AFTER a row was written changes nothing of it.
+    "stands in the way of old processes": (
+        r"\bCREATE\s+(OR\s+REPLACE\s+)?(CONSTRAINT\s+)?TRIGGER\b(?!\s+\w+\s+AFTER\b)"
+    ),
 }
 COLUMN = re.compile(r"\bADD\s+(?:COLUMN\s+)(.*)", re.DOTALL | re.IGNORECASE)
 
@@ -90,6 +93,7 @@ def test_what_takes_away_is_refused(statement: str) -> None:
         'ALTER TABLE "Wallet" ADD COLUMN note text',
         "ALTER TABLE \"Wallet\" ADD COLUMN note text NOT NULL DEFAULT ''",
         'CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ DELETE FROM "Wallet"; SELECT 1 $$',
+        'CREATE TRIGGER note AFTER UPDATE ON "Wallet" FOR EACH ROW EXECUTE FUNCTION note()',
         "COMMENT ON TABLE \"Wallet\" IS 'DROP nothing; RENAME nothing'",
     ],
 )
