@@ -13,6 +13,7 @@ from deploy.runtime.command_line import examples
 from deploy.runtime.exit import ExitCode
 from gateway.commands import app as gateway_commands
 from gateway.file_import.commands import app as import_commands
+from gateway.reconcile.commands import app as reconcile_commands
 from sinks.commands import app as sinks_commands
 from streams.commands import app as streams_commands
 
@@ -39,6 +40,7 @@ for commands in (
     sinks_commands,
     gateway_commands,
     import_commands,
+    reconcile_commands,
     streams_commands,
 ):
     app.add_typer(commands)
