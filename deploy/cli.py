@@ -15,6 +15,7 @@ from gateway.commands import app as gateway_commands
 from gateway.file_import.commands import app as import_commands
 from gateway.reconcile.commands import app as reconcile_commands
 from sinks.commands import app as sinks_commands
+from streams.archive.commands import app as archive_commands
 from streams.commands import app as streams_commands
 
 _EXIT_CODES = "\n".join(
@@ -44,6 +45,7 @@ for commands in (
     streams_commands,
 ):
     app.add_typer(commands)
+app.add_typer(archive_commands, name="archive")
 app.add_typer(bench_commands, name="bench")
 
 
