@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,6 +29,8 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 SEAM, RECORDS = 30, 50
+PAGE = (REPOSITORY / "docs" / "archive.md").read_text()
+EXAMPLES = re.findall(r"```sh\nburnstream archive (.+?)\n```\n\n```text\n(.+?)```", PAGE, re.DOTALL)
 
 
 def run(pipeline: Pipeline, *arguments: str, code: int = 0) -> Any:
@@ -166,6 +170,23 @@ async def test_an_archive_goes_on_and_is_verified(pipeline: Pipeline, tmp_path: 
     assert "cannot be read" in (await verified("--without-topic", code=1))["problems"][0]
     middle.write_bytes((own / "0-8.parquet").read_bytes())
     assert "it was renamed" in (await verified("--without-topic", code=1))["problems"][0]
+
+
+async def test_the_examples_give_what_the_page_prints(pipeline: Pipeline, tmp_path: Path) -> None:
+    """One after the other, on a topic of 20 records."""
+    await write_odd(pipeline, 0, 20)
+    assert len(EXAMPLES) == 3
+    for command, answer in EXAMPLES:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "deploy.cli", "archive", *shlex.split(command)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(pipeline) | {"PYTHONPATH": str(REPOSITORY)},
+            check=True,
+        )
+        assert done.stdout.replace(pipeline.topics.prefix, "") == answer
 
 
 async def test_a_hole_is_named_and_refused(pipeline: Pipeline, tmp_path: Path) -> None:
