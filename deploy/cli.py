@@ -14,7 +14,9 @@ from deploy.runtime.command_line import examples
 from deploy.runtime.exit import ExitCode
 from gateway.commands import app as gateway_commands
 from gateway.file_import.commands import app as import_commands
+from gateway.reconcile.commands import app as reconcile_commands
 from sinks.commands import app as sinks_commands
+from streams.archive.commands import app as archive_commands
 from streams.commands import app as streams_commands
 
 _EXIT_CODES = "\n".join(
@@ -40,10 +42,12 @@ for commands in (
     sinks_commands,
     gateway_commands,
     import_commands,
+    reconcile_commands,
     streams_commands,
     job_commands,
 ):
     app.add_typer(commands)
+app.add_typer(archive_commands, name="archive")
 app.add_typer(bench_commands, name="bench")
 
 

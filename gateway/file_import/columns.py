@@ -26,17 +26,22 @@ class Columns:
     """`fields`: a field of the event -> the column that holds it; `constants`: -> its value.
 
     A column of a field's own name is taken without being named. `metadata.x` is a field, too.
+    `known`: the fields that there are; those of an event, unless the rows are something else.
     """
 
     fields: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
+    known: frozenset[str] = FIELDS
 
     def __post_init__(self) -> None:
         for name in (*self.fields, *self.constants):
-            if name not in FIELDS and not name.startswith(f"{_METADATA}."):
+            if name not in self.known and not (
+                name.startswith(f"{_METADATA}.") and self.known is FIELDS
+            ):
+                of = "an event" if self.known is FIELDS else "these rows"
+                more = ", or metadata.NAME" if self.known is FIELDS else ""
                 raise MappingError(
-                    f"{name!r} is no field of an event: {', '.join(sorted(FIELDS))}, or "
-                    f"metadata.NAME"
+                    f"{name!r} is no field of {of}: {', '.join(sorted(self.known))}{more}"
                 )
 
     def missing(self, columns: list[str]) -> list[str]:
@@ -48,7 +53,7 @@ class Columns:
 
         Cells are texts, or the values of a typed table. An empty cell is left out.
         """
-        source = {name: name for name in row if name in FIELDS} | dict(self.fields)
+        source = {name: name for name in row if name in self.known} | dict(self.fields)
         cells = {name: row.get(column) for name, column in source.items()} | dict(self.constants)
         event: dict[str, Any] = {}
         for name, cell in cells.items():

@@ -70,7 +70,7 @@ def import_file(
     settings = load_settings(GatewaySettings)
     refusals = (FileError, MappingError, OtherFileError)
     with one_line_errors(settings, refusals), _at_hand(file, file_format, source) as (path, kind):
-        columns = Columns(_pairs("--map", fields), _pairs("--set", constants))
+        columns = Columns(pairs("--map", fields), pairs("--set", constants))
         known_as = source or path.name
         own = path if file != "-" else Path(known_as)
         job = Job(
@@ -127,7 +127,8 @@ def _lines(found: Summary, progress: Progress, job: Job) -> Iterator[str]:
         yield "  unsettled: are streams and sinks running? The same command looks again"
 
 
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+def pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    """Read an option's NAME=VALUE. Raises RefusedError."""
     pairs = {}
     for text in given or []:
         name, is_pair, value = text.partition("=")

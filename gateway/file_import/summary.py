@@ -1,10 +1,10 @@
 """What the ledger holds of a file's events: asked by their ids, whoever brought them in."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from gateway.file_import.check import Rejected, check
+from gateway.file_import.fates import Outcome, make_fates, outcome_of
 from gateway.file_import.rows import Rows
 from schemas.events import UsageEvent
 from schemas.timestamps import TimestampPolicy
@@ -19,18 +20,18 @@ from schemas.timestamps import TimestampPolicy
 _CHUNK = 5_000
 
 _MAKE = """
-CREATE TEMPORARY TABLE imported (customer_id text, id uuid, PRIMARY KEY (customer_id, id))
+CREATE TEMPORARY TABLE asked (customer_id text, id uuid, PRIMARY KEY (customer_id, id))
 """
 _ADD = """
-INSERT INTO imported SELECT * FROM unnest(%(customers)s::text[], %(ids)s::uuid[])
+INSERT INTO asked SELECT * FROM unnest(%(customers)s::text[], %(ids)s::uuid[])
 ON CONFLICT DO NOTHING
 """
-_CHARGED = """
-SELECT count(*) AS events, coalesce(sum(credits_burned), 0)::bigint AS credits,
-    coalesce(sum(cost_usd), 0) AS cost_usd
-FROM imported JOIN "UsageEvent" USING (customer_id, id)
+_COUNT = """
+SELECT is_charged, reason, status, is_duplicate, count(*) AS events,
+    coalesce(sum(charged_credits), 0)::bigint AS credits,
+    coalesce(sum(charged_cost_usd), 0) AS cost_usd
+FROM fate GROUP BY 1, 2, 3, 4
 """
-_UNCHARGED = (resources.files("gateway.file_import") / "uncharged.sql").read_bytes()
 _UNSETTLED = "unsettled"
 
 
@@ -56,6 +57,7 @@ class LedgerOfFile:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self._connection.execute(_MAKE)
+        make_fates(connection)
         self._events = 0
 
     def add(self, events: Iterator[UsageEvent]) -> None:
@@ -66,18 +68,33 @@ class LedgerOfFile:
                 "ids": [event["event_id"] for event in chunk],
             }
             self._events += self._connection.execute(_ADD, ids).rowcount
-        self._connection.execute("ANALYZE imported")
+        self._connection.execute("ANALYZE asked")
 
     def summary(self) -> Summary:
         """Ask what became of them by now."""
-        # One sight of the ledger: what is charged between two would be in neither answer.
-        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        with self._connection.transaction():
-            cursor = self._connection.cursor(row_factory=dict_row)
-            charged = cursor.execute(_CHARGED).fetchone() or {}
-            rest = {one["outcome"]: one["events"] for one in cursor.execute(_UNCHARGED).fetchall()}
+        rest: Counter[str] = Counter()
+        charged: dict[str, Any] = {"events": 0, "credits": 0, "cost_usd": Decimal(0)}
+        # One question: what is charged between two would be in neither answer.
+        for found in self._connection.cursor(row_factory=dict_row).execute(_COUNT):
+            outcome = outcome_of(
+                is_charged=found["is_charged"],
+                letter_status=found["status"],
+                is_duplicate=found["is_duplicate"],
+            )
+            if outcome is Outcome.CHARGED:
+                charged = found
+            elif outcome is Outcome.DEAD_LETTER:
+                rest[found["reason"]] += found["events"]
+            elif outcome is Outcome.DUPLICATE:
+                rest[outcome] += found["events"]
+            else:  # A closed letter is an earlier run's: this one's event is under way.
+                rest[_UNSETTLED] += found["events"]
         return Summary(
-            self._events, charged["events"], charged["credits"], charged["cost_usd"], rest
+            self._events,
+            charged["events"],
+            charged["credits"],
+            charged["cost_usd"],
+            {str(outcome): events for outcome, events in rest.items()},
         )
 
 
