@@ -37,13 +37,14 @@ class LedgerModel:
 
     account: Account = field(default_factory=lambda: Account(0, 0, None))
     entries: dict[str, list[Entry]] = field(default_factory=dict)  # by event charged
+    booked_for: dict[str, str | None] = field(default_factory=dict)  # whose place each took
     voided: dict[str, Voided] = field(default_factory=dict)
     letters: list[tuple[Record, Outcome]] = field(default_factory=list)
 
     def apply(self, record: Record) -> None:
         """Decide one record, as a savepoint of a transaction would."""
         if record.void is None:
-            self._charge(record.event)
+            self._charge(record.event, None)
             return
         found = outcome(
             is_charged=record.void in self.entries,
@@ -56,7 +57,7 @@ class LedgerModel:
             for row in reverse({WALLET: self.account}, burns, now=0):
                 burns.append(Entry(f"refund-{record.void}", WALLET, row.amount))
             self.voided[record.void] = Voided(record.event)
-            self._charge(record.event)
+            self._charge(record.event, record.void)
         elif found is not Outcome.REPEATED:
             self.letters.append((record, found))
 
@@ -73,9 +74,10 @@ class LedgerModel:
     def _waiting(self) -> list[Record]:
         return [one for one, why in self.letters if why is Outcome.ORIGINAL_NOT_CHARGED]
 
-    def _charge(self, event: str | None) -> None:
+    def _charge(self, event: str | None, place_of: str | None) -> None:
         if event is None or event in self.entries:
             return
+        self.booked_for[event] = place_of
         self.account.balance -= CREDITS[event]
         self.account.last_seq += 1
         self.entries[event] = [Entry(f"burn-{event}", WALLET, -CREDITS[event])]
@@ -112,6 +114,17 @@ def test_nothing_is_lost_silently(history: list[Record]) -> None:
         assert record.event is None or record.event in ledger.entries
     for record, why in ledger.letters:
         assert (record.void not in ledger.entries) == (why is Outcome.ORIGINAL_NOT_CHARGED)
+
+
+@given(histories)
+def test_a_refund_for_a_replacement_comes_with_its_charge(history: list[Record]) -> None:
+    """One without the other would give credits away: an event charged before takes no place."""
+    ledger = play(history)
+    replaced = {event: one.replaced_by for event, one in ledger.voided.items() if one.replaced_by}
+
+    assert {by: event for event, by in replaced.items()} == {
+        event: place_of for event, place_of in ledger.booked_for.items() if place_of
+    }
 
 
 @given(histories)
