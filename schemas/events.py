@@ -63,7 +63,7 @@ Provider = Literal[
 AMOUNT_MAX = 10**15
 METADATA_BYTES_MAX = 65_536
 
-_UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
 
 def _integral(value: float) -> int:
@@ -126,7 +126,7 @@ Amount = Annotated[
 class UsageEvent(TypedDict):
     """One usage event, as validated: `event_id` in lower case, an empty key removed."""
 
-    event_id: Annotated[str, StringConstraints(pattern=_UUID, to_lower=True)]
+    event_id: Annotated[str, StringConstraints(pattern=UUID_PATTERN, to_lower=True)]
     customer_id: RequiredText
     event_type: EventType
     feature_id: Text
@@ -346,6 +346,11 @@ def _found(error: ValidationError) -> list[ErrorDetails]:
     return error.errors(include_url=False, include_context=True, include_input=False)
 
 
+def refusal_of(error: ValidationError, text: bytes) -> NotJsonError | InvalidBatchError:
+    """Return what a validator found wrong with a JSON text, in our words."""
+    return _refusal(error, _Json(text))
+
+
 def _refusal(error: ValidationError, parsed: _Json) -> NotJsonError | InvalidBatchError:
     found = _found(error)
     if found[0]["type"] == "json_invalid":
@@ -388,7 +393,7 @@ def _message(one: ErrorDetails, path: tuple[str | int, ...], parsed: _Json) -> s
         expected = context["expected"].replace(" or ", ", ")
         return f"Expected {expected}, received {_shown(parsed.at(path))}"
     if kind == "string_pattern_mismatch":
-        is_id = context["pattern"] == _UUID
+        is_id = context["pattern"] == UUID_PATTERN
         return "Invalid uuid" if is_id else "Must not be empty or hold the character U+0000"
     if kind in {"int_type", "float_type"}:
         return f"Expected number, received {_json_type(parsed.at(path))}"

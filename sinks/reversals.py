@@ -1,0 +1,119 @@
+"""What a correction comes to, and the ledger rows that undo a charge. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from sinks.wallets import Account
+
+BALANCE_MAX = 2**63 - 1
+
+
+class Outcome(Enum):
+    """What a correction comes to."""
+
+    APPLIED = auto()
+    REPEATED = auto()  #: A duplicate: what it asks for has been done.
+    ORIGINAL_NOT_CHARGED = auto()  #: A dead letter that replays itself.
+    ALREADY_VOIDED = auto()  #: A dead letter: its new event would be lost silently.
+    REPLACEMENT_IS_CHARGED = auto()  #: A dead letter: it would refund and book nothing.
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """An event that is voided already, and the id of the event that took its place."""
+
+    replaced_by: str | None
+
+
+class Entry(NamedTuple):
+    """A transaction that names an event: what it did to a wallet, in credits; a burn is below 0."""
+
+    transaction_id: str
+    wallet_id: str
+    amount: int
+
+
+class Refund(NamedTuple):
+    """A ledger row of type REFUND. `created_at`: microseconds since 2000.
+
+    `transaction_id`: the first transaction of that wallet which it undoes.
+    """
+
+    transaction_id: str
+    wallet_id: str
+    amount: int
+    balance_before: int
+    balance_after: int
+    wallet_seq: int
+    created_at: int
+
+
+class RefundError(ValueError):
+    """What was charged cannot be refunded; no account was changed."""
+
+
+def outcome(
+    *,
+    is_charged: bool,
+    voided: Voided | None,
+    replacement: str | None,
+    is_replacement_charged: bool,
+) -> Outcome:
+    """Tell what a correction comes to.
+
+    `is_charged`: the original is in the ledger; `voided`: what is known of it there;
+    `replacement`: the id of the new event, where the correction brings one, and whether an event
+    of its id or key is charged.
+    """
+    if not is_charged:
+        return Outcome.ORIGINAL_NOT_CHARGED
+    if voided is not None:
+        is_repeated = replacement is None or replacement == voided.replaced_by
+        return Outcome.REPEATED if is_repeated else Outcome.ALREADY_VOIDED
+    if replacement is not None and is_replacement_charged:
+        return Outcome.REPLACEMENT_IS_CHARGED
+    return Outcome.APPLIED
+
+
+def reverse(accounts: Mapping[str, Account], entries: Sequence[Entry], now: int) -> list[Refund]:
+    """Undo what entries, oldest first, did to their wallets; accounts are changed in place.
+
+    One row per wallet whose entries do not sum to 0, in the order of their first entries. `now`:
+    microseconds since 2000; along a wallet's chain times rise strictly all the same.
+
+    Raises RefundError: an event has been credited more than it burned, or a balance cannot hold
+    the refund. Raises KeyError: a wallet is not among the accounts. Then nothing is changed.
+    """
+    first: dict[str, str] = {}
+    nets: dict[str, int] = {}
+    for transaction_id, wallet, amount in entries:
+        first.setdefault(wallet, transaction_id)
+        nets[wallet] = nets.get(wallet, 0) + amount
+    for wallet, net in nets.items():
+        if net > 0:
+            raise RefundError(f"wallet {wallet!r} was credited {net} more than the event burned")
+        if accounts[wallet].balance - net > BALANCE_MAX:
+            raise RefundError(f"the balance of wallet {wallet!r} cannot go higher")
+    return [
+        _refund(first[wallet], wallet, accounts[wallet], -net, now)
+        for wallet, net in nets.items()
+        if net
+    ]
+
+
+def _refund(transaction_id: str, wallet_id: str, account: Account, amount: int, now: int) -> Refund:
+    before = account.balance
+    account.last_created_at = account.next_created_at(now)
+    account.balance = before + amount
+    account.last_seq += 1
+    return Refund(
+        transaction_id,
+        wallet_id,
+        amount,
+        before,
+        account.balance,
+        account.last_seq,
+        account.last_created_at,
+    )
