@@ -128,6 +128,7 @@ class StreamsWorker:
                 folder=folder,
                 session_timeout_seconds=settings.session_timeout_seconds,
                 heartbeat_interval_seconds=settings.session_timeout_seconds / 4,
+                group_instance_id=settings.group_instance_id or None,
                 on_rebalance=self._metrics.rebalances.inc,
             ),
             resume_at=self._resume_at,

@@ -55,6 +55,12 @@ class StreamsSettings(RuntimeSettings):
         12.0, ge=1, description="silence after which the group gives a worker's partitions away"
     )
 
+    group_instance_id: str = Field(
+        "",
+        description="a worker's own lasting name in the group: started again within its session it"
+        " has its partitions back, without a rebalance; empty: none",
+    )
+
     @property
     def window_ms(self) -> int:
         """How far back an identity counts, in milliseconds of broker time."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -23,6 +23,7 @@ from deploy.local.servers import Addresses, running_servers
 from deploy.local.settings import LocalSettings
 from deploy.local.supervisor import Supervisor, console_worker, pipeline_workers
 from deploy.runtime.exit import ExitCode
+from deploy.runtime.services import without_password
 
 DEMO_ID = "cust-demo"
 DEMO_EMAIL = "demo@burnstream.example"
@@ -157,6 +158,7 @@ async def _announce(
             progress.say(f"still not ready: {gateway}/ready says why")
             is_hinted = True
     progress.say("ready")
+    addresses = _shown(settings, addresses)
     if settings.log_format == "json":
         found = asdict(addresses) | {"gateway": gateway, "customer_id": DEMO_ID, "api_key": api_key}
         print(json.dumps({"event": "ready"} | found), flush=True)
@@ -172,6 +174,17 @@ def _is_ready(gateway: str) -> bool:
         return False
 
 
+def _shown(settings: LocalSettings, addresses: Addresses) -> Addresses:
+    """The addresses, a password hidden where it is not the embedded server's own."""
+    given = settings.model_fields_set
+    hidden = {
+        name: without_password(value)
+        for name, value in asdict(addresses).items()
+        if value and name in given
+    }
+    return replace(addresses, **hidden)
+
+
 def _banner(
     gateway: str, settings: LocalSettings, addresses: Addresses, api_key: str | None
 ) -> str:
@@ -179,7 +192,7 @@ def _banner(
         "",
         f"  gateway    {gateway}  (/health /ready /v1/info)",
         f"  console    http://127.0.0.1:{settings.console_port}  ({_admin_key_place(settings)})",
-        "  metrics    http://127.0.0.1:9101/metrics (gateway), 9102 (streams), 9103 (sinks), 9104",
+        f"  metrics    {_metrics_ports(settings.metrics_port)}",
         f"  Kafka      {addresses.kafka_bootstrap}",
         f"  Postgres   {addresses.database_url}  (make psql)",
         f"  Redis      {addresses.redis_url or 'none on this machine'}",
@@ -196,6 +209,12 @@ def _banner(
         lines += ["  Charge an event to the demo customer, then ask what became of it:", ""]
         lines += [_curls(gateway, api_key)]
     return "\n".join([*lines, "", "  Ctrl-C stops everything.", ""])
+
+
+def _metrics_ports(port: int) -> str:
+    if port:
+        return f"http://127.0.0.1:{port}/metrics and the next free ones, one for each process"
+    return "http://127.0.0.1:9101/metrics (gateway), 9102 (streams), 9103 (sinks), 9104"
 
 
 def _admin_key_place(settings: LocalSettings) -> str:

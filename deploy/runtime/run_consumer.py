@@ -59,6 +59,7 @@ class RunsConfig:
     fetch_wait_milliseconds: int = 100
     session_timeout_seconds: float = 12.0
     heartbeat_interval_seconds: float = 3.0
+    group_instance_id: str | None = None  # static membership
     commit_interval_seconds: float = 2.0
     on_rebalance: Callable[[], None] = nothing_to_count  # called at every assignment
 
@@ -215,6 +216,7 @@ class RunConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
             fetch_max_wait_ms=config.fetch_wait_milliseconds,
             session_timeout_ms=int(config.session_timeout_seconds * 1_000),
             heartbeat_interval_ms=int(config.heartbeat_interval_seconds * 1_000),
+            group_instance_id=config.group_instance_id,
             rebalance_timeout_ms=60_000,
             # A worker without work must stay in the group, or spares never take over.
             max_poll_interval_ms=1_000_000_000,

@@ -17,7 +17,7 @@ def password_of(user: str) -> str:
 
 
 class SecureKafka(KafkaServer):
-    """One listener for clients: TLS, SCRAM; what no ACL allows is refused. `admin` may all."""
+    """Two listeners over TLS: passwords, or certificates. `admin` may all, others what ACLs say."""
 
     def __init__(
         self, folder: Path, software: Path, certificates: Certificates, users: list[str]
@@ -25,29 +25,44 @@ class SecureKafka(KafkaServer):
         super().__init__(folder, free_port(), software)
         self._certificates = certificates
         self._users = [ADMIN, *users]
+        self._certified_port = free_port()
+
+    @property
+    def certified_url(self) -> str:
+        """`host:port` where clients show a certificate and no password."""
+        return f"{LOOPBACK}:{self._certified_port}"
 
     def settings(self) -> str:
-        """The plain broker's, its listener for itself alone, and one more for clients."""
+        """The plain broker's, its listener for itself alone, and two more for clients."""
         inside = free_port()
-        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        modules = "org.apache.kafka.common.security"
+        scram = f"{modules}.scram.ScramLoginModule required;"
+        known = " ".join(f'user_{user}="{password_of(user)}"' for user in self._users)
+        plain_login = f"{modules}.plain.PlainLoginModule required {known};"
+        clients = "listener.name.clients"
         plain = super().settings().replace(f"{LOOPBACK}:{self.port}", f"{LOOPBACK}:{inside}")
         lines = []
         for line in plain.splitlines():
             name = line.partition("=")[0]
             if name in {"listeners", "advertised.listeners"}:
-                line += f",CLIENTS://{LOOPBACK}:{self.port}"  # noqa: PLW2901
+                line += f",CLIENTS://{self.url},CERTIFIED://{self.certified_url}"  # noqa: PLW2901
             if name == "listener.security.protocol.map":
-                line += ",CLIENTS:SASL_SSL"  # noqa: PLW2901
+                line += ",CLIENTS:SASL_SSL,CERTIFIED:SSL"  # noqa: PLW2901
             lines.append(line)
         return "\n".join(
             [
                 *lines,
                 "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
                 f"super.users=User:{ADMIN};User:ANONYMOUS",
-                "listener.name.clients.sasl.enabled.mechanisms=SCRAM-SHA-512",
-                f"listener.name.clients.scram-sha-512.sasl.jaas.config={login}",
+                f"{clients}.sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN",
+                f"{clients}.scram-sha-512.sasl.jaas.config={scram}",
+                f"{clients}.scram-sha-256.sasl.jaas.config={scram}",
+                f"{clients}.plain.sasl.jaas.config={plain_login}",
+                "listener.name.certified.ssl.client.auth=required",
                 "ssl.keystore.type=PEM",
                 f"ssl.keystore.location={self._certificates.chain}",
+                "ssl.truststore.type=PEM",
+                f"ssl.truststore.location={self._certificates.ca}",
                 "",
             ]
         )
@@ -57,10 +72,8 @@ class SecureKafka(KafkaServer):
         return [
             word
             for user in self._users
-            for word in (
-                "--add-scram",
-                f"SCRAM-SHA-512=[name={user},password={password_of(user)}]",
-            )
+            for hashed in ("SCRAM-SHA-512", "SCRAM-SHA-256")
+            for word in ("--add-scram", f"{hashed}=[name={user},password={password_of(user)}]")
         ]
 
 

@@ -4,16 +4,22 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+from pydantic import SecretStr
 
 from deploy.local.progress import Progress
 from deploy.local.redis_server import redis_binary
 from deploy.local.servers import DEFAULT_DATA_FOLDER
 from deploy.runtime.kafka import producer_options
+from deploy.runtime.kafka_security import SaslMechanism
 from deploy.runtime.settings import RuntimeSettings
 from sinks.topic_admin import admin_client
 from tests.e2e.http_door import post
@@ -33,6 +39,8 @@ class SecureSystem:
 
     folder: Path
     addresses: dict[str, str]
+    certified_kafka: str
+    certificates: Certificates
 
     def of(self, user: str) -> dict[str, str]:
         """The environment of one user; secrets as files."""
@@ -73,6 +81,8 @@ def secure(tmp_path: Path, database_url: str) -> Iterator[SecureSystem]:
                 "REDIS_URL": redis.url,
                 "TOPIC_PREFIX": "",
             },
+            kafka.certified_url,
+            certificates,
         )
     finally:
         for server in servers:
@@ -128,3 +138,35 @@ async def test_the_listed_rights_are_enough_and_needed(
         for secret in (*map(password_of, (*PROCESSES, ADMIN)), "redis-secret"):
             assert secret not in said
         assert "AuthorizationFailed" not in said
+
+
+async def test_each_way_in(secure: SecureSystem) -> None:
+    """By each mechanism with the right password, by a certificate; not without."""
+    for mechanism in get_args(SaslMechanism):
+        update = {"kafka_sasl_mechanism": mechanism}
+        await require_let_in(secure.settings(ADMIN).model_copy(update=update))
+        update["kafka_sasl_password"] = SecretStr("wrong")
+        await require_refused(secure.settings(ADMIN).model_copy(update=update))
+    certificates = secure.certificates
+    certified = RuntimeSettings(
+        kafka_bootstrap_servers=secure.certified_kafka,
+        kafka_security_protocol="SSL",
+        kafka_ssl_ca_file=str(certificates.ca),
+        kafka_ssl_cert_file=str(certificates.certificate),
+        kafka_ssl_key_file=str(certificates.key),
+    )
+    await require_let_in(certified)
+    without = {"kafka_ssl_cert_file": "", "kafka_ssl_key_file": ""}
+    await require_refused(certified.model_copy(update=without))
+
+
+async def require_let_in(settings: RuntimeSettings) -> None:
+    """A client that connects as the settings say is answered."""
+    async with admin_client(settings) as admin:
+        assert (await admin.describe_cluster())["brokers"]
+
+
+async def require_refused(settings: RuntimeSettings) -> None:
+    """A client that connects as the settings say is sent away."""
+    with pytest.raises(KafkaError):
+        await require_let_in(settings)

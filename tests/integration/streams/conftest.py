@@ -1,17 +1,21 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from deploy.local.ports import free_port
 from deploy.runtime import exit as process_exit
 from streams.app import StreamsWorker
 from streams.metrics import Metrics
 from streams.settings import StreamsSettings
 from tests.integration.streams.raw_topic import Pipeline
+from tests.system import REPOSITORY, Worker
+from tests.waiting import wait_until
 
 
 class DiedError(Exception):
@@ -89,3 +93,41 @@ async def start_worker(
 
         start.running = running  # type: ignore[attr-defined]
         yield start
+
+
+StartProcess = Callable[..., Worker]
+
+
+@pytest.fixture
+async def start_process(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[StartProcess]:
+    with ExitStack() as stack:
+
+        def start(
+            number: int = 0, module: str = "streams", failpoint: str = "", **variables: str
+        ) -> Worker:
+            environment = {
+                **os.environ,
+                "STATE_DIR": str(tmp_path / "state"),
+                "METRICS_PORT": str(free_port()),
+                "PYTHONPATH": str(REPOSITORY),
+                "PYTHONUNBUFFERED": "1",
+                **pipeline.environment(),
+                **variables,
+            }
+            worker = Worker(module, number, tmp_path, environment)
+            worker.arm(failpoint)
+            worker.start()
+            stack.callback(worker.kill)
+            return worker
+
+        yield start
+
+
+def has_folded(worker: Worker, partitions: int = 1) -> None:
+    """Wait until a worker has folded so many partitions since it started."""
+
+    def folded() -> bool:
+        found = [r for r in worker.log_records if "Partition folded" in str(r.get("event"))]
+        return len({r["partition"] for r in found}) >= partitions
+
+    wait_until(folded, 40, f"{worker.name} has folded {partitions} partitions")

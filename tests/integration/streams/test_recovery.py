@@ -5,8 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from deploy.local.ports import free_port
 from schemas.dead_letter import FORMAT_HEADER
 from schemas.rated import Fold, Kind, RatedBatch
 from streams.producer import headers_of
+from tests.integration.streams.conftest import StartProcess, has_folded
 from tests.integration.streams.raw_topic import (
     SESSION_TIMEOUT_SECONDS,
     Accepted,
@@ -31,33 +29,6 @@ from tests.waiting import wait_until, wait_until_async
 STEPS_BEFORE_AND_AFTER_THE_SEND = ("dedupe", "send", "remember")
 EVENTS = 400
 SMALL_BATCHES = {"BATCH_EVENTS_MAX": "7"}
-
-StartProcess = Callable[..., Worker]
-
-
-@pytest.fixture
-async def start_process(pipeline: Pipeline, tmp_path: Path) -> AsyncIterator[StartProcess]:
-    with ExitStack() as stack:
-
-        def start(
-            number: int = 0, module: str = "streams", failpoint: str = "", **variables: str
-        ) -> Worker:
-            environment = {
-                **os.environ,
-                "STATE_DIR": str(tmp_path / "state"),
-                "METRICS_PORT": str(free_port()),
-                "PYTHONPATH": str(REPOSITORY),
-                "PYTHONUNBUFFERED": "1",
-                **pipeline.environment(),
-                **variables,
-            }
-            worker = Worker(module, number, tmp_path, environment)
-            worker.arm(failpoint)
-            worker.start()
-            stack.callback(worker.kill)
-            return worker
-
-        yield start
 
 
 async def ended(worker: Worker, seconds: float = 40) -> int | None:
@@ -138,16 +109,6 @@ async def test_partitions_move_between_two_workers(
         assert charged == list(range(len(charged)))
         assert len(one.entries) == 3 * ends[partition] // 2
         assert one.rule.ahead_count == 0
-
-
-def has_folded(worker: Worker, partitions: int = 1) -> None:
-    """Wait until a worker has folded so many partitions since it started."""
-
-    def folded() -> bool:
-        found = [r for r in worker.log_records if "Partition folded" in str(r.get("event"))]
-        return len({r["partition"] for r in found}) >= partitions
-
-    wait_until(folded, 40, f"{worker.name} has folded {partitions} partitions")
 
 
 async def test_a_frozen_worker_ends_before_it_goes_on(

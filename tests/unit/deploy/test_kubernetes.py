@@ -39,7 +39,7 @@ def workloads() -> dict[str, dict[str, Any]]:
 def environment(pod: dict[str, Any]) -> dict[str, str]:
     """What is set for its container itself."""
     (container,) = pod["containers"]
-    return {one["name"]: one["value"] for one in container["env"]}
+    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,16 @@ def test_processes_end_before_they_are_killed() -> None:
         )
         grace = int(environment(pod)["SHUTDOWN_GRACE_SECONDS"])
         assert before + grace + 5 <= pod["terminationGracePeriodSeconds"], name
+
+
+def test_a_restart_of_a_streams_pod_is_no_rebalance() -> None:
+    """Its name in the group lasts, as the pod's does, and its session outlives an exchange."""
+    pod = workloads()["streams"]
+    (container,) = pod["containers"]
+    names = [one["valueFrom"] for one in container["env"] if one["name"] == "GROUP_INSTANCE_ID"]
+    assert names == [{"fieldRef": {"fieldPath": "metadata.name"}}]
+    session = float(environment(pod)["SESSION_TIMEOUT_SECONDS"])
+    assert session > pod["terminationGracePeriodSeconds"]
 
 
 def test_pods_may_do_nothing_besides() -> None:
