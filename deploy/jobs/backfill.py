@@ -20,14 +20,14 @@ from psycopg.rows import class_row
 
 from deploy.jobs.replay import Pace
 from deploy.jobs.shadow import Job
+from deploy.jobs.source import Log, open_log
 from deploy.jobs.statements import statement
-from deploy.runtime.kafka import producer_options, reader_options, require_topics, stop_in_time
+from deploy.runtime.kafka import producer_options, require_topics, stop_in_time
 from deploy.runtime.progress_bar import Tell, tell_nobody
 from schemas.dead_letter import FORMAT_HEADER, Position, replay_headers
 from schemas.events import UsageEvent, check_timestamp
 from schemas.topics import RAW_MESSAGE_BYTES_MAX, partition_for_key
 from streams.decode import DecodedRecord, decode_record
-from streams.log_reader import LogReader
 from streams.settings import StreamsSettings
 
 JOB_HEADER = "job"
@@ -102,7 +102,7 @@ async def write(
     tell: Tell = tell_nobody,
 ) -> tuple[int, dict[str, str]]:
     """Write what is missing and was not written before; return how many, and who was refused."""
-    reader = LogReader(reader_options(settings, "job"))
+    reader = open_log(settings, job.request)
     producer = AIOKafkaProducer(
         **producer_options(settings, "job", linger_milliseconds=5),
         max_request_size=2 * RAW_MESSAGE_BYTES_MAX,
@@ -159,7 +159,7 @@ def _chunks(todo: Sequence[Missing]) -> Iterator[tuple[int, list[Missing]]]:
 
 
 async def _read(
-    settings: StreamsSettings, job: Job, reader: LogReader, chunk: Sequence[Missing]
+    settings: StreamsSettings, job: Job, reader: Log, chunk: Sequence[Missing]
 ) -> list[tuple[Missing, DecodedRecord]]:
     """Read the records of events again, where the job found them."""
     offsets = sorted({one.offset for one in chunk})
@@ -245,7 +245,7 @@ def _put_down(
 
 
 async def _find_again(
-    connection: Connection, job: Job, producer: AIOKafkaProducer, reader: LogReader, topic: str
+    connection: Connection, job: Job, producer: AIOKafkaProducer, reader: Log, topic: str
 ) -> None:
     """Note the records that a killed run wrote: those behind where the log ended at its begin."""
     ends = await reader.ends(topic, sorted(await producer.partitions_for(topic)))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
@@ -16,6 +17,7 @@ from deploy.runtime.exit import ExitCode
 from deploy.runtime.progress_bar import progress_bar
 from deploy.runtime.settings import RuntimeSettings, load_settings
 from sinks.migrations import MigrationError, pending
+from streams.archive.segments import ArchiveError
 
 _LOOK_SECONDS = 0.5
 
@@ -51,6 +53,10 @@ def replay(
     source: Annotated[
         str | None, typer.Option(help="Another topic of usage events; usage.raw by default.")
     ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="A folder of `burnstream archive`, read before the topic."),
+    ] = None,
     prices: Annotated[
         str,
         typer.Option(
@@ -69,7 +75,8 @@ def replay(
     if prices not in ("as-billed", "now"):
         raise typer.BadParameter("as-billed or now", param_hint="--prices")
     who, which, what = (tuple(one or ()) for one in (customers, models, features))
-    asked = Request(start, end, who, which, what, source, prices)
+    folder = None if archive is None else str(archive.resolve())
+    asked = Request(start, end, who, which, what, source, folder, prices)
     if drop:
         _drop(name, as_json=as_json)
     else:
@@ -144,7 +151,7 @@ def _lines(was_finished: bool, name: str, found: Any) -> Iterator[str]:
 @contextmanager
 def _ledger(settings: Any) -> Iterator[psycopg.Connection[Any]]:
     with (
-        one_line_errors(settings, (PlanError, MigrationError)),
+        one_line_errors(settings, (PlanError, MigrationError, ArchiveError)),
         psycopg.connect(
             settings.database_url, autocommit=True, application_name="burnstream-job"
         ) as connection,

@@ -27,6 +27,7 @@ class Request:
     models: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     source: str | None = None  # another topic than usage.raw
+    archive: str | None = None  # the folder of an archive, read before the topic
     prices: str = "as-billed"  # or `now`, or what a caller with prices of its own calls them
 
 

@@ -33,6 +33,7 @@ from deploy.jobs.plan import (
     spans_of,
 )
 from deploy.jobs.shadow import Job
+from deploy.jobs.source import Log, open_log
 from deploy.runtime.kafka import producer_options, reader_options, stop_in_time
 from deploy.runtime.progress_bar import Tell, tell_nobody
 from schemas.pricing import PriceBook
@@ -45,7 +46,6 @@ from sinks.postgres import Remedy, connect, read_offsets, remedy_for
 from sinks.price_history import book_at, current_revision
 from streams.decode import DecodedRecord, decode_record, decode_records, parts, run_length
 from streams.dedupe import judge
-from streams.log_reader import LogReader
 from streams.metrics import Metrics
 from streams.price import settle
 from streams.price_book import QuarantineTable, TopicFollower
@@ -100,7 +100,7 @@ class Tools:
     """What rating works with."""
 
     settings: StreamsSettings
-    reader: LogReader
+    reader: Log
     producer: RatedProducer
     quarantine: QuarantineTable
     prices: Prices
@@ -124,7 +124,7 @@ async def begin(
         return found
     topic = asked.source or settings.topics.raw
     start, end = parse_bound(asked.start, is_end=False), parse_bound(asked.end, is_end=True)
-    reader = LogReader(reader_options(settings, "job"))
+    reader = open_log(settings, asked)
     try:
         logs = await _logs(settings, reader, connection, topic, asked, (start.ms, end.ms))
         spans = spans_of(logs, start, end)
@@ -146,7 +146,7 @@ async def begin(
 
 async def _logs(  # noqa: PLR0917 -- what is asked, and of whom
     settings: StreamsSettings,
-    reader: LogReader,
+    reader: Log,
     connection: Connection,
     topic: str,
     asked: Request,
@@ -231,7 +231,7 @@ async def _tools(
     kafka = AIOKafkaProducer(
         **producer_options(settings, "job"), max_request_size=RATED_MESSAGE_BYTES_MAX
     )
-    reader = LogReader(options)
+    reader = open_log(settings, job.request)
     try:
         await kafka.start()
         topic = shadow.rated_topic_of(settings, job.name)
