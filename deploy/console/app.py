@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from deploy.console import access, customers, letters, pipeline, trace
+from deploy.console import access, customers, jobs, letters, pipeline, trace
 from deploy.console.actions import Actions
 from deploy.console.admin_keys import AdminKeys
 from deploy.console.broker import Broker
@@ -63,6 +63,8 @@ def build_app(settings: ConsoleSettings, keys: AdminKeys) -> web.Application:
     app.router.add_post(f"{letters.PATH}/confirm", letters.confirm)
     app.router.add_post(f"{letters.PATH}/act", letters.act)
     app.router.add_get(f"{letters.PATH}/{{id}}", letters.show_letter)
+    app.router.add_get("/jobs", jobs.list_jobs)
+    app.router.add_get("/jobs/live", jobs.live_jobs)
     app.router.add_get("/actions", letters.list_actions)
     app.router.add_get("/actions/{id}", letters.show_action)
     app.on_response_prepare.append(access.add_security_headers)

@@ -32,6 +32,7 @@ from deploy.jobs.plan import (
     parse_bound,
     spans_of,
 )
+from deploy.jobs.progress import JobProgress
 from deploy.jobs.shadow import Job
 from deploy.jobs.source import Log, open_log
 from deploy.runtime.kafka import producer_options, reader_options, stop_in_time
@@ -196,14 +197,6 @@ async def run(
     if job.is_finished:
         return True
     spans = [span for span in job.spans if not partitions or span.partition in partitions]
-    total = 2 * sum(span.end - span.first for span in spans)
-    done = 0
-
-    def progressed(offsets: int) -> None:
-        nonlocal done
-        done += offsets
-        tell(done, total)
-
     with ExitStack() as held:
         for span in spans:
             held.enter_context(
@@ -212,9 +205,10 @@ async def run(
         async with _tools(
             settings, job, prices or prices_of(connection, job), events_per_second
         ) as tools:
-            for span in spans:
-                await rate_span(tools, job, span, revisions(connection, job, span), progressed)
-            await apply_spans(tools, job, spans, progressed)
+            with JobProgress(connection, job, spans, tell) as progress:
+                for span in spans:
+                    await rate_span(tools, job, span, revisions(connection, job, span), progress)
+                await apply_spans(tools, job, spans, progress)
     return shadow.finish(connection, job)
 
 
@@ -262,7 +256,7 @@ async def rate_span(
     job: Job,
     span: Span,
     known: Revisions,
-    progressed: Callable[[int], None],
+    progress: JobProgress,
 ) -> None:
     """Write the rated batches of a partition that the job's topic has not yet."""
     seen = await _seen_before(tools, job, span, known)
@@ -271,18 +265,18 @@ async def rate_span(
     async for records in tools.reader.stretch(rated_topic, span.partition, begin, end):
         for record in records:
             seen.apply(fold_of(record.headers), record.offset)
-    progressed(seen.fold.next_offset - span.first)
     position = seen.fold.next_offset
+    progress.rated(span.partition, position, by_an_earlier_run=True)
     async for records in _runs(tools, job, span.partition, (position, span.end)):
         for batch, fold in _rated(tools, span.partition, records, known, seen):
             await _send(tools, job, batch, fold, seen, position)
-            progressed(seen.fold.next_offset - position)
             position = seen.fold.next_offset
+            progress.rated(span.partition, position)
             await tools.pace.passed(len(batch.events))
     if position < span.end:  # transaction markers, or nothing at all
         empty = RatedBatch(span.partition, position, span.end, job.price_revision, [], [])
         await _send(tools, job, empty, _fold([], empty), seen, position)
-        progressed(span.end - position)
+        progress.rated(span.partition, span.end)
 
 
 async def _runs(
@@ -384,9 +378,7 @@ async def _send(  # noqa: PLR0917 -- a batch, and where it goes
     seen.apply(fold, await tools.producer.acknowledged(sent))
 
 
-async def apply_spans(
-    tools: Tools, job: Job, spans: Sequence[Span], progressed: Callable[[int], None]
-) -> None:
+async def apply_spans(tools: Tools, job: Job, spans: Sequence[Span], progress: JobProgress) -> None:
     """Apply the job's rated batches to its schema, partition after partition."""
     conninfo = shadow.conninfo_of(tools.settings, job.schema)
     async with await connect(conninfo, shadow.APPLICATION_NAME) as connection:
@@ -395,13 +387,12 @@ async def apply_spans(
         for span in spans:
             refused = await refused_live(connection, job, span)
             position = reached[span.partition].next_offset
-            progressed(position - span.first)
+            progress.applied(span.partition, position, by_an_earlier_run=True)
             async for records in _gathered(tools, job, reached[span.partition]):
                 for charge in (one for record in records for one in record.charges):
                     charge.refusal = refused.get((charge.offset, charge.index), charge.refusal)
-                following = await _apply(connection, job, span, records)
-                progressed(following - position)
-                position = following
+                position = await _apply(connection, job, span, records)
+                progress.applied(span.partition, position)
                 await tools.pace.passed(sum(record.events for record in records))
             if position < span.end:
                 raise PlanError(

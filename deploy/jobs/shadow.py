@@ -225,6 +225,7 @@ async def _drop_held(
             await _until(admin, topic, is_there=False)
     schema = schema_of(name)
     was_schema = _value(connection, "SELECT to_regnamespace(%s)", [schema]) is not None
+    connection.execute('DELETE FROM "JobProgress" WHERE job = %s', [name])
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
     return was_topic or was_schema
 

@@ -293,6 +293,18 @@ CREATE TABLE public."JobCharge" (
     CONSTRAINT "JobCharge_check" CHECK (((raw_partition IS NULL) = (raw_offset IS NULL)))
 );
 
+CREATE TABLE public."JobProgress" (
+    job text NOT NULL,
+    partition integer NOT NULL,
+    first_offset bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    rated_to bigint NOT NULL,
+    applied_to bigint NOT NULL,
+    seconds_left double precision,
+    begun_at timestamp with time zone DEFAULT now() NOT NULL,
+    told_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public."PriceHistory" (
     id bigint NOT NULL,
     price_table text NOT NULL,
@@ -512,6 +524,9 @@ ALTER TABLE ONLY public."JobBackfill"
 
 ALTER TABLE ONLY public."JobCharge"
     ADD CONSTRAINT "JobCharge_pkey" PRIMARY KEY (job, customer_id, event_id);
+
+ALTER TABLE ONLY public."JobProgress"
+    ADD CONSTRAINT "JobProgress_pkey" PRIMARY KEY (job, partition);
 
 ALTER TABLE ONLY public."PriceHistoryBegin"
     ADD CONSTRAINT "PriceHistoryBegin_pkey" PRIMARY KEY (singleton);

@@ -178,6 +178,8 @@ def test_the_log_and_its_prices_give_the_same_ledger(system: System, ledger: Led
 
     assert "removed" in system.burnstream("replay", "all", "--drop").stdout
     assert "no job" in system.burnstream("replay", "all", "--drop").stdout
+    left = ledger.rows('SELECT DISTINCT job FROM "JobProgress"')
+    assert {one["job"] for one in left} == {"other", "search", "tail", "shared"}
 
 
 def start_and_kill(system: System, *arguments: str, when: Any) -> None:
@@ -232,6 +234,8 @@ def test_a_replay_killed_at_any_moment_goes_on(system: System, ledger: Ledger) -
         produce(system, look)
         return sum(found) > 0
 
+    told = """SELECT count(*) AS number FROM "JobProgress" WHERE job = 'long' """
+    is_whole = " AND applied_to = next_offset"
     slowly = ("replay", "long", "--events-per-second", "1500")
     start_and_kill(system, *slowly, when=rated)
     applied = 'SELECT count(*) AS number FROM job_long."UsageEvent" '
@@ -240,6 +244,7 @@ def test_a_replay_killed_at_any_moment_goes_on(system: System, ledger: Ledger) -
     found = replay(system, "long")
     assert found["equal"]
     assert not found["finishedBefore"]
+    assert ledger.rows(told) == ledger.rows(told + is_whole) != [{"number": 0}]
     assert number_of(ledger, applied) == len(ledger.charged())
     assert of_live(system, ledger) == before
 

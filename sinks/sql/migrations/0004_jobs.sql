@@ -58,6 +58,22 @@ CREATE TABLE "PriceHistoryBegin" (
 
 INSERT INTO "PriceHistoryBegin" (revision) SELECT revision FROM "PriceRevision";
 
+-- How far each job came, for whoever looks on: told by its processes, once a second. It is gone with the job.
+CREATE TABLE "JobProgress" (
+    job text NOT NULL,
+    partition integer NOT NULL,
+    -- The span [first_offset, next_offset), and how far of it is rated and applied.
+    first_offset bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    rated_to bigint NOT NULL,
+    applied_to bigint NOT NULL,
+    -- What its process believes that all it has to do still takes; NULL: it does not know.
+    seconds_left double precision,
+    begun_at timestamptz NOT NULL DEFAULT now(),
+    told_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (job, partition)
+);
+
 -- What a backfill writes to usage.raw, put down before it does. An event once per job.
 CREATE TABLE "JobCharge" (
     job text NOT NULL,

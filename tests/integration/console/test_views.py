@@ -276,3 +276,40 @@ async def test_servers_away_are_said(console_settings: ConsoleSettings, ledger: 
     ):
         assert answer.status == 503
         assert "Postgres" in (await answer.json())["error"]
+
+
+async def test_jobs_and_how_far_they_are(console: Console, ledger: Connection) -> None:
+    """One at work with what it still takes, one that was killed, one that is done."""
+    assert (await console.get("/jobs"))["jobs"] == []
+    rows = [
+        ("working", 0, 0, 100, 80, 40, 12.5, "0 s"),
+        ("working", 1, 0, 100, 0, 0, None, "1 h"),
+        ("killed", 0, 10, 30, 20, 10, 3.0, "1 h"),
+        ("done", 0, 0, 50, 50, 50, 0.0, "1 h"),
+    ]
+    for job, partition, first, end, rated, applied, left, ago in rows:
+        ledger.execute(
+            'INSERT INTO "JobProgress" VALUES (%s, %s, %s, %s, %s, %s, %s,'
+            " now() - interval '2 h', now() - %s::interval)",
+            [job, partition, first, end, rated, applied, left, ago],
+        )
+    found = {one["job"]: one for one in (await console.get("/jobs"))["jobs"]}
+    assert {
+        name: (one["is_done"], one["is_at_work"], one["rated"], one["applied"], one["positions"])
+        for name, one in found.items()
+    } == {
+        "working": (False, True, 80, 40, 200),
+        "killed": (False, False, 10, 0, 20),
+        "done": (True, False, 50, 50, 50),
+    }
+    assert {name: one["seconds_left"] for name, one in found.items()} == {
+        "working": 12.5,
+        "killed": None,
+        "done": None,
+    }
+    await console.log_in()
+    async with console.client.get("/jobs", headers={"Accept": "text/html"}) as answer:
+        text = await answer.text()
+    assert ">at work</span>" in text
+    assert ">stopped</span>" in text
+    assert "12 s" in text
