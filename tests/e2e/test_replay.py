@@ -267,7 +267,7 @@ def test_a_late_topic_is_charged_once_however_often_it_is_killed(
     dry = json.loads(system.burnstream("backfill", "late", "--json").stdout)
     assert (dry["missing"], dry["written"], dry["charged"]) == (len(late), 0, 0)
     charged = 'SELECT count(*) AS number FROM public."JobCharge" WHERE raw_offset IS NOT NULL'
-    slowly = ("backfill", "late", "--apply", "--events-per-second", "500")
+    slowly = ("backfill", "late", "--apply", "--events-per-second", "50")
     start_and_kill(system, *slowly, when=lambda: number_of(ledger, charged) > 0)
 
     done = json.loads(system.burnstream("backfill", "late", "--apply", "--json").stdout)
