@@ -9,6 +9,7 @@ import typer
 from deploy.bench.commands import app as bench_commands
 from deploy.doctor import app as doctor_commands
 from deploy.jobs.commands import app as job_commands
+from deploy.jobs.reprice_commands import app as reprice_commands
 from deploy.local.commands import app as local_commands
 from deploy.runtime.command_line import examples
 from deploy.runtime.exit import ExitCode
@@ -45,6 +46,7 @@ for commands in (
     reconcile_commands,
     streams_commands,
     job_commands,
+    reprice_commands,
 ):
     app.add_typer(commands)
 app.add_typer(archive_commands, name="archive")

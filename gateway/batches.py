@@ -70,7 +70,7 @@ _BURN = """
 SELECT id, wallet_id, amount, balance_before, balance_after, created_at
 FROM "CreditTransaction"
 WHERE customer_id = %(customer)s AND usage_event_id = %(event)s::uuid
-    AND transaction_type = 'BURN'
+    AND transaction_type = 'BURN' AND idempotency_key IS NULL -- else a correction
     AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR created_at <= %(until)s)
 LIMIT 1

@@ -10,8 +10,11 @@ VIEWS = (
     "balances",
     "burn_per_day",
     "charges",
+    "charges_corrected",
+    "corrections",
     "cost_against_credits",
     "dead_letters_by_reason",
+    "job_charges",
 )
 # For questions over days: what a sink's short statements need is less, and costs pages more.
 _SETTINGS = {

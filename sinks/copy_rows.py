@@ -32,6 +32,11 @@ def microseconds(moment: datetime) -> int:
     return (moment - _POSTGRES_EPOCH) // _MICROSECOND
 
 
+def moment(microseconds_: int) -> datetime:
+    """Return the moment that Postgres counts so."""
+    return _POSTGRES_EPOCH + microseconds_ * _MICROSECOND
+
+
 def field(data: bytes) -> bytes:
     """Return a field of any type that is its bytes."""
     return _length(len(data)) + data

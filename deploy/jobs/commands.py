@@ -87,7 +87,7 @@ def _drop(name: str, *, as_json: bool) -> None:
     from deploy.jobs import shadow
 
     settings = load_settings(RuntimeSettings)
-    with _ledger(settings) as connection, shadow.only_run(connection, name):
+    with ledger(settings) as connection, shadow.only_run(connection, name):
         is_dropped = asyncio.run(shadow.drop(settings, connection, name))
     said = f"{name} is removed" if is_dropped else f"there is no job {name}"
     show(as_json, {"job": name, "dropped": is_dropped}, lambda: said)
@@ -101,9 +101,11 @@ def _replay(
     from streams.settings import StreamsSettings
 
     settings = load_settings(StreamsSettings)
-    with _ledger(settings) as connection:
+    with ledger(settings) as connection:
         with shadow.only_run(connection, name):
             job = asyncio.run(replaying.begin(settings, connection, name, asked))
+        if job.has_own_prices:
+            raise PlanError(f"{name} has prices of its own: burnstream reprice {name}")
         with progress_bar("replay: offsets, rated and applied") as tell:
             work = replaying.run(
                 settings,
@@ -149,9 +151,12 @@ def _lines(was_finished: bool, name: str, found: Any) -> Iterator[str]:
 
 
 @contextmanager
-def _ledger(settings: Any) -> Iterator[psycopg.Connection[Any]]:
+def ledger(
+    settings: Any, refusals: tuple[type[Exception], ...] = ()
+) -> Iterator[psycopg.Connection[Any]]:
+    """Connect to a ledger that is migrated; what is refused is said in one line."""
     with (
-        one_line_errors(settings, (PlanError, MigrationError, ArchiveError)),
+        one_line_errors(settings, (PlanError, MigrationError, ArchiveError, *refusals)),
         psycopg.connect(
             settings.database_url, autocommit=True, application_name="burnstream-job"
         ) as connection,
@@ -187,7 +192,7 @@ def backfill(
     from streams.settings import StreamsSettings
 
     settings = load_settings(StreamsSettings)
-    with _ledger(settings) as connection, shadow.only_run(connection, name):
+    with ledger(settings) as connection, shadow.only_run(connection, name):
         job = shadow.find(connection, name)
         if job is None or not job.is_finished:
             raise PlanError(f"first bring the replay to its end: burnstream replay {name}")

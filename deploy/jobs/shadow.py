@@ -54,6 +54,11 @@ class Job:
         return schema_of(self.name)
 
     @property
+    def has_own_prices(self) -> bool:
+        """Whether it is a repricing."""
+        return self.request.prices not in {"as-billed", "now"}
+
+    @property
     def is_of_raw(self) -> bool:
         """Whether its positions are those of `usage.raw`."""
         return self.request.source is None

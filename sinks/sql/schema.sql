@@ -442,6 +442,53 @@ CREATE VIEW public.burn_per_day AS
    FROM public.charges
   GROUP BY day, customer_id, event_type, provider, model, feature_id;
 
+CREATE VIEW public.corrections AS
+ SELECT (metadata ->> 'job'::text) AS job,
+    customer_id,
+    usage_event_id AS event_id,
+    id AS transaction_id,
+    (metadata ->> 'corrects'::text) AS corrects,
+    wallet_id,
+    (- amount) AS credits,
+    created_at
+   FROM public."CreditTransaction"
+  WHERE ((idempotency_key ~~ 'reprice:%'::text) AND (usage_event_id IS NOT NULL));
+
+CREATE VIEW public.charges_corrected AS
+ SELECT charges.event_id,
+    charges.customer_id,
+    charges.user_id,
+    charges.team_id,
+    charges.day,
+    charges."timestamp",
+    charges.event_type,
+    charges.provider,
+    charges.model,
+    charges.feature_id,
+    charges.input_tokens,
+    charges.output_tokens,
+    charges.image_count,
+    charges.image_size,
+    charges.quality,
+    charges.duration_seconds,
+    charges.resolution,
+    charges.quantity,
+    charges.unit_type,
+    charges.credits,
+    charges.cost_usd,
+    charges.price_ids,
+    charges.source_partition,
+    charges.source_epoch,
+    charges.source_offset,
+    charges.source_index,
+    (charges.credits + COALESCE(corrected.credits, (0)::bigint)) AS credits_corrected
+   FROM (public.charges
+     LEFT JOIN ( SELECT corrections.customer_id,
+            corrections.event_id,
+            (sum(corrections.credits))::bigint AS credits
+           FROM public.corrections
+          GROUP BY corrections.customer_id, corrections.event_id) corrected USING (customer_id, event_id));
+
 CREATE VIEW public.cost_against_credits AS
  SELECT day,
     customer_id,
@@ -481,7 +528,7 @@ CREATE VIEW public.job_charges AS
     usage.created_at
    FROM ((public."JobCharge" asked
      JOIN public."UsageEvent" usage ON (((usage.customer_id = asked.customer_id) AND (usage.id = asked.event_id) AND (usage.source_partition = asked.raw_partition) AND (usage.source_offset = asked.raw_offset))))
-     LEFT JOIN public."CreditTransaction" burn ON (((burn.customer_id = usage.customer_id) AND (burn.usage_event_id = usage.id) AND (burn.transaction_type = 'BURN'::text))));
+     LEFT JOIN public."CreditTransaction" burn ON (((burn.customer_id = usage.customer_id) AND (burn.usage_event_id = usage.id) AND (burn.transaction_type = 'BURN'::text) AND (burn.idempotency_key IS NULL))));
 
 ALTER TABLE ONLY public."AuditProof"
     ADD CONSTRAINT "AuditProof_pkey" PRIMARY KEY (topic, partition);

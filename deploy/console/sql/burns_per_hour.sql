@@ -27,6 +27,6 @@ SELECT burned.wallet_id, date_trunc('hour', burned.created_at, 'UTC') AS hour,
 FROM start
     JOIN "CreditTransaction" AS burned
         ON burned.wallet_id = start.wallet_id AND burned.wallet_seq >= start.first_seq
-WHERE burned.transaction_type = 'BURN' AND burned.created_at >= %(since)s
+WHERE burned.transaction_type = 'BURN' AND burned.idempotency_key IS NULL AND burned.created_at >= %(since)s
 GROUP BY burned.wallet_id, hour
 ORDER BY hour, burned.wallet_id

@@ -8,6 +8,7 @@ WITH pair AS MATERIALIZED (
         SELECT id AS burn_id, customer_id AS burn_customer_id, usage_event_id, amount
         FROM "CreditTransaction"
         WHERE created_at >= %(since)s AND usage_event_id IS NOT NULL
+            AND idempotency_key IS NULL -- else a correction
     ) burn ON burn_customer_id = event.customer_id AND usage_event_id = event.id
 )
 SELECT 'an event without its burn, or with another' AS what

@@ -113,4 +113,5 @@ JOIN "UsageEvent" AS usage
     ON usage.customer_id = asked.customer_id AND usage.id = asked.event_id
     AND usage.source_partition = asked.raw_partition AND usage.source_offset = asked.raw_offset
 LEFT JOIN "CreditTransaction" AS burn
-    ON burn.customer_id = usage.customer_id AND burn.usage_event_id = usage.id AND burn.transaction_type = 'BURN';
+    ON burn.customer_id = usage.customer_id AND burn.usage_event_id = usage.id AND burn.transaction_type = 'BURN'
+    AND burn.idempotency_key IS NULL;

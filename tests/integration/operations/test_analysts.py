@@ -37,6 +37,11 @@ FROM (VALUES
     ('acme', 'search', 'ANTHROPIC', 'claude-3-opus', 8000, 1600, 240, 0.240000,
         '2026-11-03T08:00:00Z')
 ) AS used (customer, feature, provider, model, input, output, credits, cost, at);
+INSERT INTO "CreditTransaction" (wallet_id, customer_id, transaction_type, amount, balance_before,
+    balance_after, metadata, idempotency_key, usage_event_id, wallet_seq)
+SELECT 'w', customer_id, 'REFUND', 40, 0, 40, '{"job": "november", "credits": 200}',
+    'reprice:november:' || id, id, 1
+FROM "UsageEvent" WHERE provider = 'ANTHROPIC';
 INSERT INTO "DeadLetter" (partition, epoch, "offset", index, customer_id, reason, message, payload,
     model, found_by, status, created_at, resolved_at, resolved_by)
 VALUES

@@ -20,6 +20,23 @@ def ledger(database_url: str) -> Iterator[Connection]:
         yield connection
 
 
+CORRECTION = """
+INSERT INTO "CreditTransaction" (id, wallet_id, customer_id, transaction_type, amount,
+    balance_before, balance_after, usage_event_id, wallet_seq, created_at, metadata,
+    idempotency_key)
+VALUES ('txn-9', 'w1', 'c1', 'REFUND', 10, 955, 965, '00000000-0000-4000-8000-000000000001', 3,
+    now() + interval '1 s', '{"job": "june", "corrects": "CORRECTS", "credits": CREDITS}',
+    'reprice:JOB:00000000-0000-4000-8000-000000000001');
+UPDATE "CreditWallet" SET balance = 965, last_seq = 3 WHERE id = 'w1'
+"""
+
+
+def corrected(corrects: str, credits_after: int, job: str = "june") -> str:
+    """A correction of c1's second event, which cost 30 credits: 10 are given back."""
+    text = CORRECTION.replace("CORRECTS", corrects).replace("CREDITS", str(credits_after))
+    return text.replace("JOB", job)
+
+
 # What is done to the ledger -> every code that it must be called by.
 PLANTED: dict[str, tuple[str, set[str]]] = {
     "a rated batch is lost": (
@@ -193,6 +210,12 @@ PLANTED: dict[str, tuple[str, set[str]]] = {
         "UPDATE \"CreditWallet\" SET balance = balance + 1 WHERE id = 'w2'",
         {"WALLET_BALANCE"},
     ),
+    "a correction comes to another sum": (corrected("txn-2", 19), {"CORRECTION_AMOUNT"}),
+    "a correction is of another's burn": (corrected("txn-3", 20), {"CORRECTION_OF_NOTHING"}),
+    "a correction is of another job": (
+        corrected("txn-2", 20, "july"),
+        {"CORRECTION_OF_NOTHING"},
+    ),
     "a wallet miscounts": (
         "UPDATE \"CreditWallet\" SET last_seq = 5 WHERE id = 'w2'",
         {"WALLET_LAST_SEQ"},
@@ -207,6 +230,12 @@ def test_healthy_ledger_is_clean(ledger: Connection) -> None:
     assert [row["kind"] for row in report.decisions] == ["hole", "new-epoch"]
     assert report.decisions[0]["reason"] == "retention passed"
     assert (report.totals["charged"], report.totals["refused"]) == (6, 1)
+
+
+def test_a_correction_is_no_second_burn(ledger: Connection) -> None:
+    """What a repricing wrote belongs to its burn."""
+    ledger.execute(corrected("txn-2", 20).encode())
+    assert audit(ledger).discrepancies == []
 
 
 def test_empty_ledger_is_clean(database_url: str) -> None:

@@ -39,7 +39,7 @@ CATALOGS = {
 }
 
 
-ALL = ["0001_ledger", "0002_audit_proof", "0003_analysts", "0004_jobs"]
+ALL = ["0001_ledger", "0002_audit_proof", "0003_analysts", "0004_jobs", "0005_repricing"]
 
 
 @pytest.fixture
