@@ -11,7 +11,8 @@ from gateway import metrics
 from gateway.errors import UnavailableError
 from gateway.postgres import Postgres, Row
 from gateway.producer import RawProducer, RecordRefusedError
-from schemas.dead_letter import Position, replay_headers
+from schemas.corrections import letter_headers
+from schemas.dead_letter import Position
 
 LISTED_MAX = 100
 REPLAYED_MAX = 1000
@@ -136,7 +137,7 @@ async def _write(producer: RawProducer, customer_id: str, letter: Row) -> str:
     """Write one letter's bytes as they came; return where Kafka put them."""
     origin = Position(letter["partition"], letter["epoch"], letter["offset"], letter["index"])
     written = await producer.write(
-        customer_id.encode(), [letter["payload"]], replay_headers(origin)
+        customer_id.encode(), [letter["payload"]], letter_headers(origin, letter["payload"])
     )
     if written.offsets is None:
         # Acknowledged, but where is not known: the letter stays open, to replay it again is safe.

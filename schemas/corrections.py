@@ -5,12 +5,15 @@ it. See docs/adr/0023-a-void-is-an-event-of-the-log.md.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, NotRequired
+from datetime import UTC, datetime
+from typing import Annotated, Any, NotRequired, cast
+from uuid import UUID, uuid5
 
 import orjson
 from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from schemas.dead_letter import FORMAT_HEADER, Position, replay_headers
 from schemas.events import (
     UUID_PATTERN,
     FieldError,
@@ -25,6 +28,10 @@ from schemas.events import (
 
 #: Of the header `format` of such a record: an older release must stop at it, not pass it over.
 CORRECTION_FORMAT = 2
+CORRECTION_HEADER = ("format", str(CORRECTION_FORMAT).encode())
+VOID_FEATURE = "void"
+# For ever: a void's own event is known again by the id that is made of it.
+VOID_NAMESPACE = UUID("5b0f8f0e-3c0b-4a0e-9a43-9c1d5a1f7e52")
 
 
 @with_config(ConfigDict(strict=True, extra="ignore"))
@@ -52,6 +59,55 @@ class Correction:
 
 
 _RECORD = TypeAdapter(_Record)
+
+
+def void_event_id(customer_id: str, event_id: str) -> str:
+    """Return the id of the event that a void is itself: of the customer and what it undoes."""
+    return str(uuid5(VOID_NAMESPACE, f"{customer_id}\0{event_id}"))
+
+
+def event_of(correction: Correction, broker_ms: int) -> UsageEvent:
+    """Return what a correction brings to the ledger: its new event, or one that costs nothing.
+
+    So a void stands there like any event, once, however often it comes. `broker_ms`: when Kafka
+    took the record, in epoch milliseconds: a void has no other time.
+    """
+    if correction.event is not None:
+        return correction.event
+    void = correction.void
+    about = {"voids": void["event_id"], "reason": void["reason"]}
+    if "requested_by" in void:
+        about["requested_by"] = void["requested_by"]
+    event = {
+        "event_id": void_event_id(void["customer_id"], void["event_id"]),
+        "customer_id": void["customer_id"],
+        "event_type": "CUSTOM",
+        "feature_id": VOID_FEATURE,
+        "timestamp": datetime.fromtimestamp(broker_ms / 1_000, UTC).isoformat(),
+        "metadata": about,
+    }
+    return cast("UsageEvent", event)
+
+
+def correction_of(void: Void, event: UsageEvent) -> Correction:
+    """Return the correction that brought an event to the ledger."""
+    own = void_event_id(void["customer_id"], void["event_id"])
+    return Correction(void, None if event["event_id"] == own else event)
+
+
+def is_correction(value: bytes) -> bool:
+    """Tell whether the bytes of a letter are a correction's: then it is replayed as one."""
+    try:
+        found = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(found, dict) and "void" in found
+
+
+def letter_headers(origin: Position, payload: bytes) -> list[tuple[str, bytes]]:
+    """Return the headers under which a letter's bytes go to `usage.raw` again, as what they are."""
+    header = CORRECTION_HEADER if is_correction(payload) else FORMAT_HEADER
+    return replay_headers(origin, header)
 
 
 def encode_correction(correction: Correction) -> bytes:

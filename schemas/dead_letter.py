@@ -53,12 +53,14 @@ REPLAY_OF_HEADER = "replay-of"
 FORMAT_HEADER = ("format", b"1")
 
 
-def replay_headers(origin: Position) -> list[tuple[str, bytes]]:
+def replay_headers(
+    origin: Position, format_header: tuple[str, bytes] = FORMAT_HEADER
+) -> list[tuple[str, bytes]]:
     """Return the headers under which a letter's bytes go to `usage.raw` again.
 
     A replay is not judged by `seen`: Postgres decides, so replaying a letter twice charges it once.
     """
-    return [FORMAT_HEADER, (REPLAY_OF_HEADER, str(origin).encode())]
+    return [format_header, (REPLAY_OF_HEADER, str(origin).encode())]
 
 
 def replay_key(customer_id: str | None, record_key: bytes | None) -> bytes | None:

@@ -17,12 +17,15 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import orjson
 
+from schemas.corrections import Void
 from schemas.events import UsageEvent
 from schemas.formats import require_known
 from schemas.identity import IDENTITY_BYTES
 from schemas.topics import EVENTS_PER_RECORD_MAX
 
 FORMAT = 1
+# Of the value of a batch with a correction: an older release would charge it and undo nothing.
+FORMAT_WITH_CORRECTIONS = 2
 
 # A position within a partition is one integer: offset and index. An index is below 1,024.
 INDEX_BITS = 10
@@ -63,6 +66,7 @@ class ChargedEntry(TypedDict):
     cost_usd: str
     price_ids: Sequence[str]
     replay_of: NotRequired[str]
+    voids: NotRequired[Void]  # of a correction: what is undone by it
 
 
 class DuplicateEntry(TypedDict):
@@ -127,8 +131,9 @@ class RatedBatch:
 
 def encode_batch(batch: RatedBatch) -> bytes:
     """Return the value of the record: JSON with `events` at the top."""
+    has_corrections = any("voids" in entry for entry in batch.events)
     value: dict[str, Any] = {
-        "format": FORMAT,
+        "format": FORMAT_WITH_CORRECTIONS if has_corrections else FORMAT,
         "kind": batch.kind,
         "partition": batch.partition,
         "first_offset": batch.first_offset,
@@ -146,7 +151,7 @@ def encode_batch(batch: RatedBatch) -> bytes:
 def decode_batch(value: bytes) -> RatedBatch:
     """Read what `encode_batch` wrote; raises ValueError. Only our processes write this topic."""
     found = orjson.loads(value)
-    require_known("a rated batch", found["format"], FORMAT)
+    require_known("a rated batch", found["format"], FORMAT_WITH_CORRECTIONS)
     return RatedBatch(
         partition=found["partition"],
         first_offset=found["first_offset"],

@@ -8,8 +8,10 @@ Read from top to bottom, `STEPS` is the order of commit. What if the process die
     clip_records        as above; nothing was written
     check_customers     as above
     copy_events         as above: what was written is rolled back with the transaction
+    void_events         as above
     lock_wallets        as above; a wallet that was made for the customer is gone, too
     copy_transactions   as above
+    refund              as above
     update_wallets      as above
     verify_duplicates   as above; it reads what is written, of this transaction and before
     copy_letters        as above
@@ -44,6 +46,7 @@ from deploy.runtime.runs import Run
 from deploy.runtime.tracing import Tracing
 from sinks import metrics
 from sinks.batch import LogMadeAgainError, RatedRecord, read_records
+from sinks.debits import copy_transactions, lock_wallets, update_wallets
 from sinks.inbox import Gathering, Inbox
 from sinks.postgres import (
     BLOCKED_SECONDS,
@@ -70,12 +73,10 @@ from sinks.transaction import (
     copy_batches,
     copy_events,
     copy_letters,
-    copy_transactions,
     lock_offsets,
-    lock_wallets,
-    update_wallets,
     verify_duplicates,
 )
+from sinks.voids import refund, void_events
 
 log = structlog.get_logger("sinks")
 
@@ -99,8 +100,10 @@ STEPS: tuple[Step, ...] = (
     clip_records,
     check_customers,
     copy_events,
+    void_events,
     lock_wallets,
     copy_transactions,
+    refund,
     update_wallets,
     verify_duplicates,
     copy_letters,

@@ -15,6 +15,7 @@ VIEWS = (
     "cost_against_credits",
     "dead_letters_by_reason",
     "job_charges",
+    "voids",
 )
 # For questions over days: what a sink's short statements need is less, and costs pages more.
 _SETTINGS = {

@@ -24,7 +24,7 @@ from sinks.copy_rows import (
     text_array,
     text_fields,
 )
-from sinks.rated_values import Charged, Entries, Event
+from sinks.rated_values import Charged, Entries, Event, Voids
 
 _HEAD = FixedFields(
     len(USAGE_EVENT_COLUMNS),
@@ -72,6 +72,7 @@ class Charge(Struct, gc=False):
     key: str | None
     credits: int
     replay_of: str | None
+    voids: Voids | None
 
     @property
     def customer_id(self) -> str:
@@ -151,10 +152,10 @@ def _build(
             heads, costs, payers, charged, events, key_fields, strict=True
         )
     ]
-    replays = [one.replay_of for one in charged]
-    return list(
-        map(Charge, entries, offsets, indexes, rows, repeat(None), payers, keys, credits_, replays)
-    )
+    replays, voids = [one.replay_of for one in charged], [one.voids for one in charged]
+    refusals = repeat(None)
+    columns = entries, offsets, indexes, rows, refusals, payers, keys, credits_, replays, voids
+    return list(map(Charge, *columns))
 
 
 def _refused(entries: Entries, charged: Charged, refusal: str) -> Charge:
@@ -169,6 +170,7 @@ def _refused(entries: Entries, charged: Charged, refusal: str) -> Charge:
         event.idempotency_key,
         charged.credits,
         charged.replay_of,
+        charged.voids,
     )
 
 

@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 from psycopg.rows import class_row
 
-from schemas.dead_letter import Position, Reason, replay_headers, replay_key
+from schemas.corrections import letter_headers
+from schemas.dead_letter import Position, Reason, replay_key
 
 # What to do about an open letter.
 REMEDIES = {
@@ -148,7 +149,7 @@ async def replay(
             raw_topic,
             value=letter.payload,
             key=letter.key,
-            headers=replay_headers(letter.position),
+            headers=letter_headers(letter.position, letter.payload),
         )
         # Shielded: a cancelled wait must not cancel the producer's own future.
         record = await asyncio.wait_for(asyncio.shield(sending), ACK_TIMEOUT_SECONDS)

@@ -6,11 +6,12 @@ The columns of each row stand in the order of its types in `sinks.copy_rows`.
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import orjson
 
+from schemas.corrections import correction_of, encode_correction
 from schemas.dead_letter import Reason
 from schemas.events import UsageEvent
 from schemas.rated import ChargedEntry, DeadLetterEntry, DuplicateEntry
@@ -96,11 +97,19 @@ def refusal_row(
         *(_clean(event.get(name)) for name in _LETTER_FIELDS),
         reason,
         message[:MESSAGE_LENGTH_MAX],
-        orjson.dumps(event),
+        _payload(entry),
         event["customer_id"].encode(),
         refused.get("replay_of"),
         "sinks",
     )
+
+
+def _payload(entry: ChargedEntry | DuplicateEntry) -> bytes:
+    """Return what a replay of the letter is to write: an event, or the correction that it is of."""
+    void = cast("ChargedEntry", entry).get("voids")
+    if void is None:
+        return orjson.dumps(entry["event"])
+    return encode_correction(correction_of(void, entry["event"]))
 
 
 def letter_row(applied: Applied, entry: DeadLetterEntry) -> Row:

@@ -12,7 +12,7 @@ from msgspec import DecodeError, Raw, Struct
 from msgspec.json import Decoder
 
 from schemas.formats import require_known
-from schemas.rated import FORMAT, BrokerTimes, ChargedEntry, Kind, decode_batch
+from schemas.rated import FORMAT_WITH_CORRECTIONS, BrokerTimes, ChargedEntry, Kind, decode_batch
 
 
 class Event(Struct, gc=False):
@@ -40,6 +40,15 @@ class Event(Struct, gc=False):
     idempotency_key: str | None = None
 
 
+class Voids(Struct, gc=False):
+    """As `schemas.corrections.Void`."""
+
+    customer_id: str
+    event_id: str
+    reason: str
+    requested_by: str | None = None
+
+
 class Charged(Struct, gc=False, tag_field="verdict", tag="charged"):
     """As `schemas.rated.ChargedEntry`."""
 
@@ -50,6 +59,7 @@ class Charged(Struct, gc=False, tag_field="verdict", tag="charged"):
     cost_usd: str
     price_ids: tuple[str, ...]
     replay_of: str | None = None
+    voids: Voids | None = None
 
 
 class Duplicate(Struct, omit_defaults=True, tag_field="verdict", tag="duplicate"):
@@ -104,6 +114,7 @@ class Batch(Struct, frozen=True):
     next_offset: int
     price_revision: int
     broker_times: BrokerTimes
+    has_corrections: bool
     max_broker_time: int  #: epoch milliseconds; 0: no records
     reason: str | None
     decided_by: str | None
@@ -140,7 +151,7 @@ def read_value(value: bytes) -> RatedValue:
             if entry["verdict"] not in {"charged", "duplicate", "dead-letter"}:
                 raise ValueError(f"the unknown verdict {entry['verdict']!r}") from None
         raise
-    require_known("a rated batch", found.format, FORMAT)
+    require_known("a rated batch", found.format, FORMAT_WITH_CORRECTIONS)
     return found
 
 
@@ -153,6 +164,7 @@ def batch_of(value: RatedValue) -> Batch:
         value.next_offset,
         value.price_revision,
         value.broker_times,
+        value.format >= FORMAT_WITH_CORRECTIONS,
         max((ms for _, ms in value.broker_times), default=0),
         value.reason,
         value.decided_by,

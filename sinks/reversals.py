@@ -1,30 +1,11 @@
-"""What a correction comes to, and the ledger rows that undo a charge. Pure."""
+"""The ledger rows that undo a charge. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import NamedTuple
 
 from sinks.wallets import Account
 
 BALANCE_MAX = 2**63 - 1
-
-
-class Outcome(Enum):
-    """What a correction comes to."""
-
-    APPLIED = auto()
-    REPEATED = auto()  #: A duplicate: what it asks for has been done.
-    ORIGINAL_NOT_CHARGED = auto()  #: A dead letter that replays itself.
-    ALREADY_VOIDED = auto()  #: A dead letter: its new event would be lost silently.
-    REPLACEMENT_IS_CHARGED = auto()  #: A dead letter: it would refund and book nothing.
-
-
-@dataclass(frozen=True, slots=True)
-class Voided:
-    """An event that is voided already, and the id of the event that took its place."""
-
-    replaced_by: str | None
 
 
 class Entry(NamedTuple):
@@ -52,29 +33,6 @@ class Refund(NamedTuple):
 
 class RefundError(ValueError):
     """What was charged cannot be refunded; no account was changed."""
-
-
-def outcome(
-    *,
-    is_charged: bool,
-    voided: Voided | None,
-    replacement: str | None,
-    is_replacement_charged: bool,
-) -> Outcome:
-    """Tell what a correction comes to.
-
-    `is_charged`: the original is in the ledger; `voided`: what is known of it there;
-    `replacement`: the id of the new event, where the correction brings one, and whether an event
-    of its id or key is charged.
-    """
-    if not is_charged:
-        return Outcome.ORIGINAL_NOT_CHARGED
-    if voided is not None:
-        is_repeated = replacement is None or replacement == voided.replaced_by
-        return Outcome.REPEATED if is_repeated else Outcome.ALREADY_VOIDED
-    if replacement is not None and is_replacement_charged:
-        return Outcome.REPLACEMENT_IS_CHARGED
-    return Outcome.APPLIED
 
 
 def reverse(accounts: Mapping[str, Account], entries: Sequence[Entry], now: int) -> list[Refund]:

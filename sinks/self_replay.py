@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from schemas.dead_letter import Position, replay_headers, replay_key
+from schemas.corrections import is_correction, letter_headers, read_correction
+from schemas.dead_letter import Position, replay_key
 from schemas.events import InvalidBatchError, InvalidEvent, NotJsonError, validate_each
 from schemas.pricing import PriceBook, Rated, rate
 from sinks import metrics
@@ -49,6 +50,9 @@ START = WaitingLetter(Position(-1, 0, 0, 0), None, b"", datetime(1, 1, 2, tzinfo
 def is_priced(payload: bytes, book: PriceBook) -> bool:
     """Whether the event of a letter would be charged by these prices."""
     try:
+        if is_correction(payload):
+            event = read_correction(payload).event
+            return event is None or isinstance(rate(event, book), Rated)
         events = validate_each(payload)
     except (NotJsonError, InvalidBatchError):
         return False
@@ -119,7 +123,7 @@ class SelfReplay:
                 self._topic,
                 key=letter.key,
                 value=letter.payload,
-                headers=replay_headers(letter.position),
+                headers=letter_headers(letter.position, letter.payload),
             )
             for letter in letters
         ]

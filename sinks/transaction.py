@@ -4,25 +4,21 @@ Locks are taken in one order by every worker: SinkOffset, customers, UsageEvent,
 CreditTransaction.
 """
 
-import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import repeat
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import numpy as np
 import psycopg
 from psycopg.errors import SerializationFailure, UniqueViolation
 
 from schemas.dead_letter import Position, Reason
 from sinks import copy_rows
 from sinks.batch import Applied, Clipped, RatedRecord, Reached, clip
-from sinks.binary_columns import int64s
-from sinks.burn_rows import BURN_RANDOMNESS_BYTES, burn_rows, burn_tail
-from sinks.charges import EVENT_ID, Charge, Payer
-from sinks.copy_rows import bigint_array, microseconds, text_array, uuid_array
+from sinks.charges import Charge, Payer
+from sinks.copy_rows import text_array, uuid_array
 from sinks.outcome_rows import (
     Repeat,
     Row,
@@ -34,7 +30,7 @@ from sinks.outcome_rows import (
 )
 from sinks.postgres import Connection, copy_bytes, copy_values, is_about_data
 from sinks.statements import statement
-from sinks.wallets import Account, Wallet, burn, choose_wallet, wallets_by_scope
+from sinks.wallets import Account
 
 CONFLICT_ROUNDS_MAX = 20
 ROWS_PER_PIECE = 400  # as much as psycopg sends in one go
@@ -62,6 +58,16 @@ class LedgerWentBackError(Exception):
         self.partitions = tuple(partitions)
 
 
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """A charged event that the transaction undoes; `created_at` and `credits`: of its row."""
+
+    customer_id: str
+    event_id: str
+    created_at: datetime
+    credits: int
+
+
 def _nothing(work: "Work") -> None:
     """Nobody waits for this transaction."""
     del work
@@ -85,7 +91,10 @@ class Work:
     repeats: list[Repeat] = field(default_factory=list)  # said to be duplicates, by whomever
     accounts: dict[str, Account] = field(default_factory=dict)
     debited: list[Pair] = field(default_factory=list)  # the charge of each debit
+    voided: list[Voided] = field(default_factory=list)  # events that corrections undo
+    now: int = 0  # of the ledger rows, microseconds since 2000
     payers: dict[Payer, str] = field(default_factory=dict)  # the wallet that pays for each
+    owners: dict[str, str] = field(default_factory=dict)  # of all wallets: customers
     letter_rows: list[Row] = field(default_factory=list)
     on_committed: Callable[["Work"], None] = _nothing
 
@@ -272,84 +281,10 @@ async def _find_charged(work: Work, events: Sequence[Identity]) -> dict[int, tup
     return {number: (partition, offset, index) for number, partition, offset, index in rows}
 
 
-async def lock_wallets(work: Work) -> None:
-    """Find, or make, the wallet of each event that costs something, and lock them in id order."""
-    work.debited = [pair for pair in work.charges if pair[0].credits > 0]
-    if not work.debited:
+async def remove(work: Work, pairs: Sequence[Pair], message: str) -> None:
+    """Take back the rows of events that cannot be charged after all; each becomes a letter."""
+    if not pairs:
         return
-    work.payers = await _choose_wallets(work)
-    ids = sorted(set(work.payers.values()))
-    rows = await work.fetch("lock_wallets", {"wallets": text_array(ids)})
-    if len(rows) < len(ids):
-        raise SerializationFailure("a wallet was deleted while it was waited for")
-    work.accounts = {row[0]: Account(row[1], row[2], None) for row in rows}
-
-
-async def _choose_wallets(work: Work) -> dict[Payer, str]:
-    """Return the wallet that pays for each payer of debits; customers without any get one."""
-    distinct = {charge.payer for charge, _ in work.debited}
-    wanted = {
-        "customers": text_array({payer.customer_id for payer in distinct}),
-        "teams": text_array({payer.team_id for payer in distinct if payer.team_id is not None}),
-        "users": text_array({payer.user_id for payer in distinct if payer.user_id is not None}),
-    }
-    # A wallet of that name may be somebody else's; then ours gets one of its own.
-    suffixes = iter(("", f"_{uuid4().hex}"))
-    while True:
-        rows = await work.fetch("find_wallets", wanted)
-        by_scope = wallets_by_scope(Wallet(*row) for row in rows)
-        chosen: dict[Payer, str] = {}
-        without = set()
-        for payer in distinct:
-            wallet = choose_wallet(by_scope, payer.customer_id, payer.user_id, payer.team_id)
-            if wallet is None:
-                without.add(payer.customer_id)
-            else:
-                chosen[payer] = wallet
-        if not without:
-            return chosen
-        await work.connection.execute(
-            statement("create_wallets"),
-            {"prefix": "wallet_", "suffix": next(suffixes), "customers": text_array(without)},
-        )
-
-
-async def copy_transactions(work: Work) -> None:
-    """Write a ledger row per debit, each wallet's chain going on from its newest row."""
-    if not work.debited:
-        return
-    seqs = bigint_array(account.last_seq for account in work.accounts.values())
-    rows = await work.fetch("chain_ends", {"wallets": text_array(work.accounts), "seqs": seqs})
-    now = microseconds(rows[0][0])
-    for _, wallet, created_at in rows:
-        if created_at is not None:
-            work.accounts[wallet].last_created_at = microseconds(created_at)
-    numbers = {wallet: number for number, wallet in enumerate(work.accounts)}
-    paying = {payer: numbers[wallet] for payer, wallet in work.payers.items()}
-    burns = burn(
-        list(work.accounts.values()),
-        int64s([paying[charge.payer] for charge, _ in work.debited]),
-        int64s([charge.credits for charge, _ in work.debited]),
-        now,
-    )
-    if burns.refused:
-        await _remove(work, [work.debited[number] for number in burns.refused])
-    customers = {wallet: payer.customer_id for payer, wallet in work.payers.items()}
-    await copy_bytes(
-        work.connection,
-        copy_rows.COPY_CREDIT_TRANSACTIONS,
-        burn_rows(
-            burns,
-            np.frombuffer(b"".join([charge.row[EVENT_ID] for charge, _ in work.debited]), "V16"),
-            [burn_tail(wallet, customers[wallet]) for wallet in work.accounts],
-            time.time_ns() // 1_000_000,
-            os.urandom(BURN_RANDOMNESS_BYTES),
-        ),
-    )
-
-
-async def _remove(work: Work, pairs: list[Pair]) -> None:
-    """Take back the rows of events that no wallet can pay."""
     await work.connection.execute(
         statement("remove_events"),
         {
@@ -360,20 +295,7 @@ async def _remove(work: Work, pairs: list[Pair]) -> None:
     refused = {id(charge) for charge, _ in pairs}
     work.charges = [pair for pair in work.charges if id(pair[0]) not in refused]
     for pair in pairs:
-        _refuse(work, pair, Reason.REFUSED_BY_DATABASE, "the wallet's balance cannot go lower")
-
-
-async def update_wallets(work: Work) -> None:
-    """Set each wallet's balance and the place of its newest ledger row."""
-    if work.accounts:
-        await work.connection.execute(
-            statement("update_wallets"),
-            {
-                "wallets": text_array(work.accounts),
-                "balances": bigint_array(account.balance for account in work.accounts.values()),
-                "seqs": bigint_array(account.last_seq for account in work.accounts.values()),
-            },
-        )
+        _refuse(work, pair, Reason.REFUSED_BY_DATABASE, message)
 
 
 async def verify_duplicates(work: Work) -> None:

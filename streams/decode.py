@@ -11,6 +11,7 @@ import orjson
 from msgspec import Struct
 
 from schemas.cloud_events import TELLING_HEADERS, marks_cloud_event, read_kafka
+from schemas.corrections import CORRECTION_HEADER, Void, event_of, read_correction
 from schemas.dead_letter import REPLAY_OF_HEADER, Position, Reason
 from schemas.events import (
     FieldError,
@@ -31,8 +32,10 @@ PLAIN_RECORDS = 20
 # What an entry adds to the bytes of its event, at most about: its names, price ids, its share of
 # the headers. A batch is closed by this estimate, before anything is encoded.
 ENTRY_OVERHEAD_BYTES = 400
-_TELLING_HEADERS = TELLING_HEADERS | {REPLAY_OF_HEADER}
-_CLOUD_EVENT = "a CloudEvent"  # no position reads like this
+_FORMAT, _CORRECTION_FORMAT = CORRECTION_HEADER
+_TELLING_HEADERS = TELLING_HEADERS | {REPLAY_OF_HEADER, _FORMAT}
+_CLOUD_EVENT = "a CloudEvent"  # no position reads like these
+_CORRECTION = "a correction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class DecodedRecord(Struct, frozen=True):
     """One record of `usage.raw` and what it holds, in the order of its events.
 
     `value` of a CloudEvent: the event in our own form, so that a replay of its letter is charged.
+    `void` of a correction: what its one event takes the place of.
     """
 
     offset: int
@@ -57,11 +61,17 @@ class DecodedRecord(Struct, frozen=True):
     value: bytes
     events: Sequence[UsageEvent | Letter]
     replay_of: str | None = None
+    void: Void | None = None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether `seen` has a say; of replays and corrections Postgres alone decides."""
+        return self.replay_of is None and self.void is None
 
     def payload(self, index: int) -> bytes:
         """Return the original bytes of an event; slow, for events that become letters."""
         event = self.events[index]
-        if isinstance(event, Letter) and event.is_whole_record:
+        if self.void is not None or (isinstance(event, Letter) and event.is_whole_record):
             return self.value
         slices = _slices(self.value)
         if len(slices) == len(self.events):
@@ -103,7 +113,7 @@ def _decode_plain(records: Sequence[Any], policy: TimestampPolicy) -> list[Decod
     if not are_timely(plain.moments, min(broker_times), max(broker_times), policy):
         return None
     told = [_told_by(headers) if (headers := record.headers) else None for record in records]
-    if _CLOUD_EVENT in told:
+    if _CLOUD_EVENT in told or _CORRECTION in told:
         return None
     return [
         DecodedRecord(record.offset, broker_ms, record.key, record.value, events, replay_of)
@@ -123,8 +133,34 @@ def decode_record(
         if quarantined is None:
             return _decode_cloud_event(record, value, broker_ms, policy)
         told = None
+    if told is _CORRECTION:
+        told = _replay_of(record.headers)
+        if quarantined is None:
+            return _decode_correction(record, broker_ms, policy, told)
     events = _decode_events(value, broker_ms, policy, quarantined)
     return DecodedRecord(record.offset, broker_ms, record.key, value, events, told)
+
+
+def _decode_correction(
+    record: Any, broker_ms: int, policy: TimestampPolicy, replay_of: str | None
+) -> DecodedRecord:
+    """A letter of a correction is of the whole record: no half of it counts."""
+    value: bytes = record.value or b""
+    event: UsageEvent | Letter
+    void = None
+    try:
+        found = read_correction(value)
+    except NotJsonError as error:
+        event = _whole(Reason.NOT_JSON, f"Correction: {error}")
+    except InvalidBatchError as error:
+        event = _whole(Reason.BAD_SCHEMA, f"Correction: {error}")
+    else:
+        void, event = found.void, event_of(found, broker_ms)
+        wrong = check_timestamp(event, broker_ms, policy)
+        if wrong is not None:
+            reason = Reason.TIMESTAMP_OUT_OF_RANGE
+            event = Letter(reason, _sentence((wrong,)), readable_of(event), is_whole_record=True)
+    return DecodedRecord(record.offset, broker_ms, record.key, value, [event], replay_of, void)
 
 
 def _decode_cloud_event(
@@ -191,20 +227,29 @@ def _sentence(errors: Sequence[FieldError]) -> str:
 
 
 def _told_by(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
-    """Return what headers tell of a record: the origin of a replay, `_CLOUD_EVENT`, or nothing.
+    """Return what headers tell of a record, or nothing.
 
-    A header that is no position is nobody's replay. A replay is in our own form.
+    `_CORRECTION`, the origin of a replay, or `_CLOUD_EVENT`, the first of these that is there: a
+    replay is in our own form.
     """
     told = None
     for name, value in headers:
         if name in _TELLING_HEADERS and value is not None:
-            if name != REPLAY_OF_HEADER:
-                if marks_cloud_event(name, value):
-                    told = _CLOUD_EVENT
-                continue
+            if name == _FORMAT:
+                if value == _CORRECTION_FORMAT:
+                    return _CORRECTION
+            elif name != REPLAY_OF_HEADER and marks_cloud_event(name, value):
+                told = _CLOUD_EVENT
+    return _replay_of(headers) or told
+
+
+def _replay_of(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
+    """Return the letter that a record replays. What is no position is nobody's replay."""
+    for name, value in headers:
+        if name == REPLAY_OF_HEADER and value is not None:
             with suppress(ValueError):  # UnicodeDecodeError is one
                 return str(Position.parse(value.decode()))
-    return told
+    return None
 
 
 def parts(

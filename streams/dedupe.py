@@ -14,8 +14,9 @@ from streams.seen import SeenPartition, found_at
 class Judged:
     """What `seen` says of the events of a part: an entry each, in order.
 
-    `identities` are empty where `seen` neither judges nor will remember: letters, and replays of
-    letters, of which Postgres decides. `of_positions` are packed; None: first, or not judged.
+    `identities` are empty where `seen` neither judges nor will remember: letters, replays of
+    letters and corrections, of which Postgres decides. `of_positions` are packed; None: first, or
+    not judged.
     """
 
     identities: list[tuple[bytes, ...]] = field(default_factory=list)
@@ -27,7 +28,7 @@ def judge(records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
     judged = [
         event
         for record in records
-        if record.replay_of is None
+        if record.is_judged
         for event in record.events
         if not isinstance(event, Letter)
     ]
@@ -35,7 +36,7 @@ def judge(records: Sequence[DecodedRecord], seen: SeenPartition) -> Judged:
     if len(judged) < sum(len(record.events) for record in records):
         following = iter(own)
         own = [
-            () if record.replay_of is not None or isinstance(event, Letter) else next(following)
+            () if not record.is_judged or isinstance(event, Letter) else next(following)
             for record in records
             for event in record.events
         ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from schemas.corrections import CORRECTION_FORMAT
 from schemas.formats import FORMAT, version_of
 from streams.errors import NewerRecordError, RecordTimeError
 from streams.log_reader import LOG_APPEND_TIME, LogReader
@@ -101,7 +102,7 @@ class Guard:
         for record in records:
             has_broker_time = record.timestamp_type == LOG_APPEND_TIME
             version = version_of(record.headers) if record.headers else FORMAT
-            if has_broker_time and version <= FORMAT:
+            if has_broker_time and version <= CORRECTION_FORMAT:
                 continue
             if self._quarantine.reason(partition, record.offset) is not None:
                 continue

@@ -85,6 +85,8 @@ def settle(
             }
             if record.replay_of is not None:
                 entry["replay_of"] = record.replay_of
+            if record.void is not None:
+                entry["voids"] = record.void
             entries.append(entry)
             charges.append((event["customer_id"], offset, cost.credits, cost.cost_attodollars))
             position = pack_position(offset, index)

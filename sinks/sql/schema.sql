@@ -418,6 +418,16 @@ CREATE TABLE public."SinkOffset" (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public."VoidedEvent" (
+    customer_id text NOT NULL,
+    event_id uuid NOT NULL,
+    voided_by uuid NOT NULL,
+    is_replaced boolean NOT NULL,
+    reason text NOT NULL,
+    requested_by text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE VIEW public.balances AS
  SELECT customer_id,
     id AS wallet_id,
@@ -530,6 +540,16 @@ CREATE VIEW public.job_charges AS
      JOIN public."UsageEvent" usage ON (((usage.customer_id = asked.customer_id) AND (usage.id = asked.event_id) AND (usage.source_partition = asked.raw_partition) AND (usage.source_offset = asked.raw_offset))))
      LEFT JOIN public."CreditTransaction" burn ON (((burn.customer_id = usage.customer_id) AND (burn.usage_event_id = usage.id) AND (burn.transaction_type = 'BURN'::text) AND (burn.idempotency_key IS NULL))));
 
+CREATE VIEW public.voids AS
+ SELECT customer_id,
+    event_id,
+    voided_by,
+    is_replaced,
+    reason,
+    requested_by,
+    created_at
+   FROM public."VoidedEvent";
+
 ALTER TABLE ONLY public."AuditProof"
     ADD CONSTRAINT "AuditProof_pkey" PRIMARY KEY (topic, partition);
 
@@ -605,9 +625,14 @@ ALTER TABLE ONLY public."SinkOffset"
 ALTER TABLE ONLY public."UsageEvent"
     ADD CONSTRAINT "UsageEvent_pkey" PRIMARY KEY (customer_id, id);
 
+ALTER TABLE ONLY public."VoidedEvent"
+    ADD CONSTRAINT "VoidedEvent_pkey" PRIMARY KEY (customer_id, event_id);
+
 CREATE INDEX "CreditTransaction_created" ON public."CreditTransaction" USING brin (created_at);
 
 CREATE UNIQUE INDEX "CreditTransaction_idempotency" ON public."CreditTransaction" USING btree (customer_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
+CREATE INDEX "CreditTransaction_of_event" ON public."CreditTransaction" USING btree (customer_id, usage_event_id) WHERE ((idempotency_key IS NOT NULL) AND (usage_event_id IS NOT NULL));
 
 CREATE INDEX "CreditWallet_customer" ON public."CreditWallet" USING btree (customer_id);
 

@@ -39,7 +39,14 @@ CATALOGS = {
 }
 
 
-ALL = ["0001_ledger", "0002_audit_proof", "0003_analysts", "0004_jobs", "0005_repricing"]
+ALL = [
+    "0001_ledger",
+    "0002_audit_proof",
+    "0003_analysts",
+    "0004_jobs",
+    "0005_repricing",
+    "0006_voids",
+]
 
 
 @pytest.fixture

@@ -1,42 +1,9 @@
-"""What a correction comes to, and what it gives back."""
+"""What a void gives back."""
 
 import pytest
 
-from sinks.reversals import BALANCE_MAX, Entry, Outcome, RefundError, Voided, outcome, reverse
+from sinks.reversals import BALANCE_MAX, Entry, RefundError, reverse
 from sinks.wallets import Account
-
-
-@pytest.mark.parametrize(
-    ("is_charged", "voided", "replacement", "is_taken", "expected"),
-    [
-        (False, None, None, False, Outcome.ORIGINAL_NOT_CHARGED),
-        (False, None, "new", True, Outcome.ORIGINAL_NOT_CHARGED),
-        (True, None, None, False, Outcome.APPLIED),
-        (True, None, "new", False, Outcome.APPLIED),
-        (True, None, "new", True, Outcome.REPLACEMENT_IS_CHARGED),
-        (True, Voided(None), None, False, Outcome.REPEATED),
-        (True, Voided("new"), None, False, Outcome.REPEATED),
-        (True, Voided("new"), "new", True, Outcome.REPEATED),
-        (True, Voided("new"), "other", False, Outcome.ALREADY_VOIDED),
-        (True, Voided(None), "new", False, Outcome.ALREADY_VOIDED),
-    ],
-)
-def test_outcome_of_a_correction(
-    is_charged: bool,
-    voided: Voided | None,
-    replacement: str | None,
-    is_taken: bool,
-    expected: Outcome,
-) -> None:
-    """Each is applied once, repeated for nothing, or kept as a letter: no event is lost."""
-    found = outcome(
-        is_charged=is_charged,
-        voided=voided,
-        replacement=replacement,
-        is_replacement_charged=is_taken,
-    )
-
-    assert found is expected
 
 
 def test_a_refund_goes_on_from_the_end_of_its_wallets_chain() -> None:
