@@ -76,6 +76,11 @@ WHERE customer_id = %(customer)s AND usage_event_id = %(event)s::uuid
 LIMIT 1
 """
 
+_VOIDED = """
+SELECT voided_by::text, is_replaced, reason, created_at
+FROM "VoidedEvent" WHERE customer_id = %(customer)s AND event_id = %(event)s::uuid
+"""
+
 _DUPLICATE_EVENT = """
 SELECT partition, epoch, "offset", index, idempotency_key, of_partition, of_offset, of_index
 FROM "DuplicateEvent" WHERE customer_id = %(customer)s AND event_id = %(event)s::uuid
@@ -261,6 +266,7 @@ async def _charged_event(
     burns = await postgres.fetch(_BURN, {**values, **bounds})
     if not burns and event["credits_burned"] > 0:
         burns = await postgres.fetch(_BURN, {**values, "since": None, "until": None})
+    voided = await postgres.fetch(_VOIDED, values)
     return {
         "event_id": event["event_id"],
         "status": "charged",
@@ -270,6 +276,7 @@ async def _charged_event(
         "source": _source(event),
         # Events that cost nothing have none.
         "transaction": burns[0] if burns else None,
+        **({"voided": voided[0]} if voided else {}),
     }
 
 

@@ -45,7 +45,9 @@ class Void(TypedDict):
 
 
 @with_config(ConfigDict(strict=True, extra="ignore", allow_inf_nan=False))
-class _Record(TypedDict):
+class CorrectionRecord(TypedDict):
+    """The value of the record."""
+
     void: Void
     event: NotRequired[UsageEvent]
 
@@ -58,7 +60,7 @@ class Correction:
     event: UsageEvent | None = None
 
 
-_RECORD = TypeAdapter(_Record)
+_RECORD = TypeAdapter(CorrectionRecord)
 
 
 def void_event_id(customer_id: str, event_id: str) -> str:
@@ -83,7 +85,7 @@ def event_of(correction: Correction, broker_ms: int) -> UsageEvent:
         "customer_id": void["customer_id"],
         "event_type": "CUSTOM",
         "feature_id": VOID_FEATURE,
-        "timestamp": datetime.fromtimestamp(broker_ms / 1_000, UTC).isoformat(),
+        "timestamp": f"{datetime.fromtimestamp(broker_ms // 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}",
         "metadata": about,
     }
     return cast("UsageEvent", event)

@@ -1,6 +1,6 @@
 """States of the logs that a person must decide about: the worker stops and names the remedy."""
 
-from schemas.formats import FORMAT
+from schemas.corrections import CORRECTION_FORMAT
 
 
 class LogsDisagreeError(Exception):
@@ -46,9 +46,9 @@ class NewerRecordError(LogsDisagreeError):
     def __init__(self, topic: str, partition: int, offset: int, version: int) -> None:
         super().__init__(
             f"{topic}[{partition}] offset {offset} is of format {version}, this release reads up to"
-            f" {FORMAT}: run the release that wrote it, or a later one (docs/upgrade.md). Where a"
-            f" producer of yours sets the header `format` to a number: burnstream quarantine "
-            f"{partition} {offset} --reason ... --by ..."
+            f" {CORRECTION_FORMAT}: run the release that wrote it, or a later one"
+            " (docs/upgrade.md). Where a producer of yours sets the header `format` to a number:"
+            f" burnstream quarantine {partition} {offset} --reason ... --by ..."
         )
 
 

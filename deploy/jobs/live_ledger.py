@@ -16,20 +16,23 @@ from deploy.jobs.statements import statement
 from sinks.postgres import Connection
 from sinks.transaction import Parameters, Work
 
+_OF_LIVE = {"find_charged": "charged_before", "find_originals": "originals_before"}
+
 
 @dataclass(slots=True)
 class JobWork(Work):
-    """Writes to the job's schema; asks the live ledger, too, what is charged."""
+    """Writes to the job's schema; asks the live ledger, too, what was charged before the span."""
 
     job: Job | None = None
 
     async def fetch(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
-        """Run a statement of the sinks; of `find_charged`, the live ledger's answer as well."""
+        """Run a statement of the sinks; of some, the live ledger's answer as well."""
         rows = await Work.fetch(self, name, parameters)
-        if name != "find_charged" or self.job is None or not self.job.is_of_raw:
+        of_live = _OF_LIVE.get(name)
+        if of_live is None or self.job is None or not self.job.is_of_raw:
             return rows
         spans = self.job.spans
-        live = statement("charged_before", live=sql.Identifier(self.job.live_schema))
+        live = statement(of_live, live=sql.Identifier(self.job.live_schema))
         cursor = await self.connection.execute(
             live,
             {

@@ -214,6 +214,9 @@ def _write(connection: Connection, job: Job, events: Sequence[dict[str, Any]]) -
         for event, wallet in zip(events, wallets, strict=True)
     ]
     accounts, now = _locked(connection, sorted(set(wallets)))
+    # Asked under the locks that a void takes, too: what it does not see of ours, we see of it.
+    voided = _voided(connection, events)
+    wanted = [one for one in wanted if one.event_id not in voided]
     _copy(connection, job, correct(accounts, wanted, now))
     connection.execute(
         of_sinks("update_wallets"),
@@ -257,6 +260,15 @@ def _wallets(connection: Connection, events: Sequence[dict[str, Any]]) -> list[s
             of_sinks("create_wallets"),
             {"prefix": "wallet_", "suffix": next(suffixes), "customers": sorted(without)},
         )
+
+
+def _voided(connection: Connection, events: Sequence[dict[str, Any]]) -> set[str]:
+    rows = connection.execute(
+        'SELECT event_id::text FROM "VoidedEvent" WHERE (customer_id, event_id) IN'
+        " (SELECT * FROM unnest(%s::text[], %s::uuid[]))",
+        [[event["customer_id"] for event in events], [event["id"] for event in events]],
+    )
+    return {event_id for (event_id,) in rows.fetchall()}
 
 
 def _locked(connection: Connection, wallets: list[str]) -> tuple[dict[str, Account], int]:

@@ -12,7 +12,7 @@ from tests.integration.operations.kafka_records import consume
 from tests.system import System, Worker
 from tests.waiting import wait_until
 
-FORMAT_2 = ("format", b"2")
+FORMAT_9 = ("format", b"9")
 END_TIMEOUT_SECONDS = 60.0
 
 
@@ -32,7 +32,7 @@ class Newer:
 
 
 RAW = Newer("raw", b"cust-a", value_of(event("cust-a")))
-RATED = Newer("rated", None, orjson.dumps({"format": 2}), (("fold", b"\x02 and what it likes"),))
+RATED = Newer("rated", None, orjson.dumps({"format": 9}), (("fold", b"\x09 and what it likes"),))
 BURNS = Newer("burns", orjson.dumps(["cust-a", "hour", "2026-01-01T00:00:00Z", 0]), b"{}")
 PRICES = Newer("prices", b"revision", b"{}")
 QUARANTINE = Newer("quarantine", b"0:0", b"{}")
@@ -44,7 +44,7 @@ def write(system: System, newer: Newer) -> None:
     produce(
         system,
         lambda producer: producer.send_and_wait(
-            topic, newer.value, key=newer.key, partition=0, headers=[FORMAT_2, *newer.more]
+            topic, newer.value, key=newer.key, partition=0, headers=[FORMAT_9, *newer.more]
         ),
     )
 
@@ -54,7 +54,7 @@ def require_refusal(worker: Worker) -> None:
     wait_until(lambda: worker.exit_code is not None, END_TIMEOUT_SECONDS, f"{worker.name} ends")
     assert worker.exit_code == ExitCode.REFUSED, worker.last_words()
     last = [one["event"] for one in worker.log_records if "exit_code" in one][-1]
-    assert "of format 2, this release reads up to 1" in last
+    assert "of format 9, this release reads up to" in last
     assert "docs/upgrade.md" in last
 
 

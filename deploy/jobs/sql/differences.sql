@@ -7,6 +7,11 @@ WITH cost AS MATERIALIZED (
         usage.cost_usd AS cost_billed, should.cost_usd AS cost_after, usage.created_at
     FROM {shadow}."UsageEvent" AS should
     JOIN {live}."UsageEvent" AS usage ON usage.customer_id = should.customer_id AND usage.id = should.id
+    -- What is voided costs nothing, at any price.
+    WHERE NOT EXISTS (
+        SELECT FROM {live}."VoidedEvent" AS voided
+        WHERE voided.customer_id = usage.customer_id AND voided.event_id = usage.id
+    )
 ), paid AS (
     SELECT customer_id, usage_event_id, sum(amount)::bigint AS amount, min(wallet_id) AS wallet_id,
         min(id) FILTER (WHERE transaction_type = 'BURN' AND idempotency_key IS NULL) AS burn_id

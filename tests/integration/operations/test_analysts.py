@@ -42,6 +42,8 @@ INSERT INTO "CreditTransaction" (wallet_id, customer_id, transaction_type, amoun
 SELECT 'w', customer_id, 'REFUND', 40, 0, 40, '{"job": "november", "credits": 200}',
     'reprice:november:' || id, id, 1
 FROM "UsageEvent" WHERE provider = 'ANTHROPIC';
+INSERT INTO "VoidedEvent" (customer_id, event_id, voided_by, is_replaced, reason)
+VALUES ('acme', gen_random_uuid(), gen_random_uuid(), false, 'a test of theirs');
 INSERT INTO "DeadLetter" (partition, epoch, "offset", index, customer_id, reason, message, payload,
     model, found_by, status, created_at, resolved_at, resolved_by)
 VALUES

@@ -18,6 +18,13 @@ import msgspec
 
 from gateway.ingest import to_records
 from schemas.batch_id import BatchPositions, decode_batch_id, encode_batch_id
+from schemas.corrections import (
+    CORRECTION_HEADER,
+    Correction,
+    Void,
+    encode_correction,
+    letter_headers,
+)
 from schemas.dead_letter import FORMAT_HEADER, Position, replay_headers
 from schemas.events import UsageEvent
 from schemas.formats import version_of
@@ -130,7 +137,18 @@ def _raw() -> list[Record]:
         Record(b"cust-1", direct),  # a producer's own: no header
         Record(b"cust-1", direct, replay_headers(Position(1, 2, 3, 4))),
         Record(None, b"no json", [FORMAT_HEADER]),
+        Record(b"cust-1", encode_correction(Correction(_void())), [CORRECTION_HEADER]),
+        Record(
+            b"cust-1",
+            encode_correction(Correction(_void(), short)),
+            letter_headers(Position(1, 2, 3, 4), encode_correction(Correction(_void()))),
+        ),
     ]
+
+
+def _void() -> Void:
+    void = {"customer_id": "cust-1", "event_id": event_id(9), "reason": "twice"}
+    return cast("Void", void | {"requested_by": "ann"})
 
 
 def _rated() -> list[Record]:
@@ -153,7 +171,14 @@ def _rated() -> list[Record]:
     )
     positions = array("q", [10 << 10, 10 << 10 | 1])
     fold = Fold(Kind.RATED, 9, 13, rated.broker_times, positions, bytes(range(32)))
-    return [Record(None, encode_batch(rated), headers_of(rated, fold))] + [
+    voiding = charged(20, event_id=event_id(3))
+    voiding["voids"] = _void()
+    correcting = batch(20, 21, [voiding])
+    empty = Fold(Kind.RATED, 20, 21, correcting.broker_times, array("q"), b"")
+    return [
+        Record(None, encode_batch(rated), headers_of(rated, fold)),
+        Record(None, encode_batch(correcting), headers_of(correcting, empty)),
+    ] + [
         Record(
             None,
             encode_batch(batch(13, 20, kind=kind)),

@@ -4,9 +4,10 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.corrections import CORRECTION_HEADER
 from schemas.dead_letter import Reason
 from schemas.timestamps import TimestampPolicy
-from streams.decode import DecodedRecord, Letter, decode_record, parts
+from streams.decode import DecodedRecord, Letter, decode_record, decode_records, parts
 from tests.unit.streams.raw_records import NO_LIMIT, NOW_MS, RawRecord, decoded, event, raw
 
 
@@ -94,3 +95,50 @@ def test_a_part_of_many_tiny_bad_events_stays_small() -> None:
     tiny: Any = RawRecord(0, b'{"events":[%s]}' % b",".join([b"1"] * 1000))
     records = decoded(*(RawRecord(offset, tiny.value) for offset in range(10)))
     assert [len(part) for part in parts(records, 1 << 20, 1 << 20)] == [2] * 5
+
+
+VOID = {"customer_id": "cust-1", "event_id": event(9)["event_id"], "reason": "mistaken"}
+
+
+def correction(value: Any, *more: tuple[str, bytes]) -> DecodedRecord:
+    headers = [CORRECTION_HEADER, *more]
+    return decode_record(RawRecord(7, orjson.dumps(value), headers=headers), NOW_MS, NO_LIMIT)
+
+
+def test_a_correction_is_one_event_that_takes_the_place_of_another() -> None:
+    """With the header alone; Postgres decides of it, not what was seen; replays are known."""
+    found = correction({"void": VOID, "event": event(1)}, ("replay-of", b"1:2:3:4"))
+    assert found.events == [event(1)]
+    assert found.void == VOID
+    assert found.replay_of == "1:2:3:4"
+    assert not found.is_judged
+    (own,) = correction({"void": VOID}).events
+    assert isinstance(own, dict)
+    assert own["feature_id"] == "void"
+    without = decode_record(RawRecord(7, orjson.dumps({"void": VOID})), NOW_MS, NO_LIMIT)
+    assert (letters(without), without.void) == ([(Reason.BAD_SCHEMA, False)], None)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"void": VOID, "event": {"event_id": "x"}}, Reason.BAD_SCHEMA),
+        (event(1), Reason.BAD_SCHEMA),
+    ],
+)
+def test_a_letter_of_a_correction_keeps_all_of_it(value: Any, reason: Reason) -> None:
+    """No half of it counts."""
+    found = correction(value)
+    assert letters(found) == [(reason, True)]
+    assert found.payload(0) == orjson.dumps(value)
+
+
+def test_corrections_are_read_among_plain_records() -> None:
+    """The quick reader leaves them to the other one, and whatever else has that header."""
+    plain = [RawRecord(n, orjson.dumps(event(n))) for n in (1, 2)]
+    value = orjson.dumps({"void": VOID, "event": event(3)})
+    voiding = RawRecord(3, value, headers=[CORRECTION_HEADER])
+    odd = RawRecord(4, orjson.dumps(event(4)), headers=[CORRECTION_HEADER])
+    found = decode_records([*plain, voiding, odd], NO_LIMIT)
+    assert [one.void for one in found] == [None, None, VOID, None]
+    assert [len(letters(one)) for one in found] == [0, 0, 0, 1]
