@@ -16,7 +16,6 @@ from deploy.runtime.exit import ExitCode
 from gateway.commands import app as gateway_commands
 from gateway.file_import.commands import app as import_commands
 from gateway.reconcile.commands import app as reconcile_commands
-from gateway.void_command import app as void_commands
 from sinks.commands import app as sinks_commands
 from streams.archive.commands import app as archive_commands
 from streams.commands import app as streams_commands
@@ -45,7 +44,6 @@ for commands in (
     gateway_commands,
     import_commands,
     reconcile_commands,
-    void_commands,
     streams_commands,
     job_commands,
     reprice_commands,

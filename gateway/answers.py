@@ -9,7 +9,6 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from schemas.dead_letter import Reason
-from schemas.events import RequiredText, Text, UsageEvent
 
 _closed = with_config(ConfigDict(extra="forbid"))
 _Count = Annotated[int, Field(ge=0)]
@@ -56,24 +55,6 @@ class AllDuplicates(TypedDict):
     status: Literal["all_duplicates"]
     message: str
     errors: NotRequired[list[RejectedEvent]]
-
-
-class VoidRequest(TypedDict):
-    """Why an event is undone; `event`: what takes its place, of another id."""
-
-    reason: RequiredText
-    requested_by: NotRequired[Text]
-    event: NotRequired[UsageEvent]
-
-
-@_closed
-class Voiding(TypedDict):
-    """Kafka has acknowledged the void: the event is undone once."""
-
-    event_id: str
-    voided_by: Annotated[str, Field(description="of what takes its place, or of the void itself")]
-    batch_id: Annotated[str | None, Field(description="for `GET /v1/batches/{batch_id}`")]
-    status: Literal["processing"]
 
 
 @_closed

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from gateway import answers
-from gateway.api_examples import ANSWERS, BATCH, CLOUD_EVENT, REPLACEMENT, VOID
+from gateway.api_examples import ANSWERS, BATCH, CLOUD_EVENT
 from schemas import cloud_events
 from schemas.events import EventBatch
 from schemas.json_schemas import ref, schemas_of
@@ -45,12 +45,6 @@ _RATE_HEADERS = {
 }
 _SECURED: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 
-
-_VOID = (
-    "What the event cost is given back, once, however often it is asked for; with `event`, that "
-    "one is charged in the same transaction. An event that is not charged, or voided already, "
-    "makes the request a dead letter. See docs/amend.md."
-)
 
 # status -> what it means, and the types that its body may have.
 _Answers = Mapping[int, tuple[str, tuple[str, ...]]]
@@ -160,22 +154,8 @@ def _event_paths() -> dict[str, Any]:
         },
         parameters=[_in_path("event_id", "the event's id, a UUID")],
     )
-    void = _operation(
-        "voidEvent",
-        "events",
-        "Undo a charge, or put another event in its place",
-        {
-            **_OF_BODIES,
-            202: ("Kafka has acknowledged the void", ("Voiding",)),
-            403: ("the new event is another customer's", ("Refused",)),
-        },
-        description=_VOID,
-        parameters=[_in_path("event_id", "the event to undo, a UUID")],
-        body={JSON: ("VoidRequest", {"void": VOID, "replacement": REPLACEMENT})},
-    )
     return {
         "/v1/events/ingest": {"post": ingest},
-        "/v1/events/{event_id}/void": {"post": void},
         "/v1/events/{event_id}": {"get": event},
         "/v1/batches/{batch_id}": {"get": batch},
     }

@@ -31,12 +31,6 @@ CLOUD_EVENT: dict[str, Any] = {
     },
 }
 
-VOID: dict[str, Any] = {"reason": "sent twice under two ids", "requested_by": "ann"}
-REPLACEMENT: dict[str, Any] = {
-    "reason": "another model answered",
-    "event": _EVENT | {"event_id": "550e8400-e29b-41d4-a716-446655440002", "model": "gpt-5"},
-}
-
 _BATCH_ID = "batch_AAECAwQFBgcICQoLDA0ODw"
 _PLACE = {"partition": 1, "epoch": 0, "offset": 42, "index": 0}
 _SERVICES = {"database": "connected", "queue": "connected"}
@@ -59,12 +53,6 @@ ANSWERS: dict[str, Any] = {
         "batch_id": None,
         "status": "all_duplicates",
         "message": "All events were duplicates",
-    },
-    "Voiding": {
-        "event_id": _EVENT["event_id"],
-        "voided_by": "550e8400-e29b-41d4-a716-446655440002",
-        "batch_id": _BATCH_ID,
-        "status": "processing",
     },
     "ValidationFailed": {
         "error": "VALIDATION_ERROR",

@@ -29,10 +29,8 @@ from gateway.postgres import POSTGRES
 from gateway.producer import RAW_PRODUCER, RecordRefusedError, Written
 from gateway.rate_limit import RATE_LIMITER, Allowance, peer_of
 from gateway.settings import GatewaySettings
-from gateway.voids import read_void
 from schemas import cloud_events
 from schemas.batch_id import BatchPositions
-from schemas.corrections import CORRECTION_HEADER, encode_correction, event_of
 from schemas.dead_letter import FORMAT_HEADER
 from schemas.events import FieldError
 
@@ -166,40 +164,6 @@ async def ingest_events(request: web.Request) -> web.Response:
         processingTimeMs=milliseconds,
     )
     return json_response(answer, status)
-
-
-async def void_event(request: web.Request) -> web.Response:
-    """POST /v1/events/{event_id}/void: undo a charge, or put another event in its place."""
-    customer_id, event_id = _caller(request), request.match_info["event_id"]
-    settings = request.app[SETTINGS]
-    now_milliseconds = time.time_ns() // 1_000_000
-    async with json_body(request, customer_id, settings) as body:
-        correction = read_void(
-            body,
-            customer_id,
-            event_id,
-            now_milliseconds=now_milliseconds,
-            policy=settings.timestamp_policy,
-        )
-    await request.app[BATCH_IDS].secret()
-    try:
-        written = await request.app[RAW_PRODUCER].write(
-            customer_id.encode(), [encode_correction(correction)], (CORRECTION_HEADER,)
-        )
-    except RecordRefusedError:
-        raise too_large("Kafka does not take a record that large") from None
-    batch_id = None
-    if written.offsets is not None:
-        positions = BatchPositions(written.partition, written.offsets, 1)
-        batch_id = await request.app[BATCH_IDS].encode(customer_id, positions)
-    answer = {
-        "event_id": correction.void["event_id"],
-        "voided_by": event_of(correction, now_milliseconds)["event_id"],
-        "batch_id": batch_id,
-        "status": "processing",
-    }
-    _log.info("Void accepted", customerId=customer_id, **answer)
-    return json_response(answer, 202)
 
 
 async def _write(

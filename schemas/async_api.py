@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from schemas.cloud_events import STRUCTURED, CloudEvent
-from schemas.corrections import CORRECTION_HEADER, CorrectionRecord
 from schemas.dead_letter import FORMAT_HEADER, REPLAY_OF_HEADER
 from schemas.events import EventBatch, UsageEvent
 from schemas.json_schemas import ref, schemas_of
@@ -32,7 +31,6 @@ _OURS = {
     FORMAT_HEADER[0]: {"type": "string", "enum": [FORMAT_HEADER[1].decode()]},
     "traceparent": _TRACEPARENT,
 }
-_FORMAT, _CORRECTION_FORMAT = CORRECTION_HEADER
 _BINARY_REQUIRED = ("ce_specversion", "ce_id", "ce_source", "ce_type")
 
 
@@ -67,7 +65,7 @@ def async_api_document() -> dict[str, Any]:
         },
         "components": {
             "messages": messages,
-            "schemas": schemas_of(UsageEvent, EventBatch, CloudEvent, CorrectionRecord),
+            "schemas": schemas_of(UsageEvent, EventBatch, CloudEvent),
         },
     }
 
@@ -98,12 +96,6 @@ def _messages() -> dict[str, Any]:
     return {
         "usageEvent": _message("One usage event", ref("UsageEvent"), _OURS),
         "usageEvents": _message("Several usage events", ref("EventBatch"), _OURS),
-        "correction": _message(
-            "A void, or an event in the place of another",
-            ref("CorrectionRecord"),
-            _OURS | {_FORMAT: {"type": "string", "enum": [_CORRECTION_FORMAT.decode()]}},
-            required=[_FORMAT],
-        ),
         "cloudEvent": _message(
             "A CloudEvent, structured",
             ref("CloudEvent"),

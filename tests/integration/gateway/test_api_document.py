@@ -30,7 +30,6 @@ SEED = 7
 EXAMPLES = 40
 CUSTOMER, API_KEY = "cust-demo", "om_test_" + "d" * 48
 KEY = {"x-api-key": API_KEY}
-EVENT_ID = "550e8400-e29b-41d4-a716-446655440001"
 CHECKS = [
     status_code_conformance,
     content_type_conformance,
@@ -42,7 +41,6 @@ CHECKS = [
 REACHED = {
     ("POST", "/v1/events/ingest"): {202, 400},
     ("POST", "/v1/events/dlq/replay"): {200, 400},
-    ("POST", "/v1/events/{event_id}/void"): {202, 400},
     ("GET", "/v1/events/{event_id}"): {404},
     ("GET", "/v1/batches/{batch_id}"): {404},
 }
@@ -64,8 +62,6 @@ def _made_own(body: Any) -> Any:
             one["customer_id"] = CUSTOMER
         if isinstance(one, dict) and isinstance(one.get("subject"), str):
             one["subject"] = CUSTOMER
-        if isinstance(one, dict) and isinstance(one.get("event"), dict):
-            one["event"]["customer_id"] = CUSTOMER
     return body
 
 
@@ -87,8 +83,7 @@ def test_the_gateway_keeps_to_its_document(served: Any, method: str, path: str) 
     # First what the document shows: whether a drawn body is good enough for a 202 is luck, for what
     # is drawn depends on what else a test run has loaded, whatever the seed.
     for media_type, example in _examples(method, path):
-        named = {"event_id": EVENT_ID} if "{event_id}" in path else {}
-        case = operation.Case(body=example, media_type=media_type, path_parameters=named)
+        case = operation.Case(body=example, media_type=media_type)
         response = case.call(headers=KEY)
         case.validate_response(response, checks=CHECKS[:-1])
         assert response.status_code in {200, 202}, (media_type, response.text)
