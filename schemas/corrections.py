@@ -38,7 +38,9 @@ class Void(TypedDict):
 
 
 @with_config(ConfigDict(strict=True, extra="ignore", allow_inf_nan=False))
-class _Record(TypedDict):
+class CorrectionRecord(TypedDict):
+    """The value of a record: `void` alone, or with the event that takes the voided one's place."""
+
     void: Void
     event: NotRequired[UsageEvent]
 
@@ -51,7 +53,7 @@ class Correction:
     event: UsageEvent | None = None
 
 
-_RECORD = TypeAdapter(_Record)
+_RECORD = TypeAdapter(CorrectionRecord)
 
 
 def encode_correction(correction: Correction) -> bytes:
