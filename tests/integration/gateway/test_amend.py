@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from deploy.local.servers import REPOSITORY
 from gateway.settings import GatewaySettings
 from schemas.corrections import Correction, read_correction
 from schemas.topics import PARTITIONS_DEFAULT, partition_for_key
@@ -19,6 +23,10 @@ from tests.unit.gateway.test_amend import REASON, VOID, VOIDED
 
 OTHER_KEY = "om_test_other"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+PAGE = (REPOSITORY / "docs" / "amend.md").read_text()
+EXAMPLES = re.findall(r"```sh\n(.+?)```\n\n```(?:text|json)\n(.+?)```", PAGE, re.DOTALL)
+# Of an answer: what no run has in common with the page.
+VARYING = re.compile(r"batch_[\w.-]+|(?<=ms\":)\d+|\d+:\d+(?= of usage)")
 BODY = json.dumps(REASON).encode()
 WITH_EVENT = json.dumps(REASON | {"event": EVENT}).encode()
 
@@ -148,3 +156,37 @@ async def test_a_missing_topic_is_said(kafka_bootstrap: str, topic_prefix: str) 
 
     assert done.exit_code == 1
     assert "burnstream topics" in done.stderr
+
+
+async def test_the_pages_examples_give_what_it_prints(
+    gateway: RealGateway, ledger: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    """Run as printed, but for addresses, keys and what a run decides: ids, places, times."""
+    add_customer(ledger, "acme", OTHER_KEY)
+    settings = gateway.settings
+    (file,) = re.findall(r"`corrected.json`:\n\n```json\n(.+?)```", PAGE, re.DOTALL)
+    (tmp_path / "corrected.json").write_text(file)
+    environment = os.environ | {
+        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "TOPIC_PREFIX": settings.topic_prefix,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    for command, printed in EXAMPLES:
+        program = command.replace("http://127.0.0.1:8081", gateway.url)
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-euc", program.replace("om_live_...", OTHER_KEY)),
+            cwd=tmp_path,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said = (await process.communicate())[0].decode()
+        assert process.returncode == 0
+        said = said.replace(settings.topic_prefix, "").rstrip()
+        assert VARYING.sub("?", said) == VARYING.sub("?", printed.rstrip())
+
+    records = await gateway.records()
+    assert [record.key for record in records] == [b"acme"] * len(EXAMPLES)
+    corrections = [read_correction(record.value) for record in records]
+    assert [one.event is not None for one in corrections] == [False, True] * 2
+    assert corrections[0] == corrections[2]
+    assert corrections[1] == corrections[3]
