@@ -73,12 +73,15 @@ def _body(reason: str, by: str | None, **event: Any) -> bytes:
 
 
 def _json_of(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read()
+    """Return the file's bytes, which are one JSON value and nothing beside it."""
     try:
-        return Path(file).read_bytes()
+        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        orjson.loads(text)
     except OSError as error:
         fail(f"--event {file}: {error.strerror}", ExitCode.USAGE)
+    except orjson.JSONDecodeError as error:
+        fail(f"--event {file}: no JSON: {error}", ExitCode.USAGE)
+    return text
 
 
 def _correct(
@@ -119,7 +122,7 @@ def _read(
             policy=settings.timestamp_policy,
         )
     except NotJsonError as error:
-        fail(f"--event: no JSON: {error}", ExitCode.USAGE)
+        fail(f"no JSON: {error}", ExitCode.USAGE)
     except InvalidBatchError as error:
         fail(str(error), ExitCode.USAGE)
     except ForeignCustomerError:

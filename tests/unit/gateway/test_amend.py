@@ -164,7 +164,12 @@ async def test_an_outage_is_no_answer() -> None:
         (["void", VOIDED, "--reason", ""], "", "reason: String should have at least 1 character"),
         (["void", VOIDED, "--by", "x" * 513], "", "requested_by: "),
         (["amend", VOIDED, "--event", "none.json"], "", "--event none.json: No such file"),
-        (["amend", VOIDED, "--event", "-"], "{", "--event: no JSON: "),
+        (["amend", VOIDED, "--event", "-"], "{", "--event -: no JSON: "),
+        (
+            ["amend", VOIDED, "--event", "-"],
+            json.dumps(EVENT) + ',"reason":"another"',
+            "--event -: no JSON: ",
+        ),
         (["amend", VOIDED, "--event", "-"], "[]", "event: Expected object"),
         (["amend", VOIDED, "--event", "-"], "{}", "event.event_id: Required"),
         (
