@@ -188,3 +188,14 @@ def test_a_wrong_argument_is_said_in_one_line(arguments: list[str], text: str, s
     assert done.exit_code == 2, done.output
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_unreachable_kafka_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names the cause and the variable; nothing was written."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+
+    done = CliRunner().invoke(app, ["void", VOIDED, "--customer", CUSTOMER, "--reason", "r"])
+
+    assert done.exit_code == 69
+    assert "KAFKA_BOOTSTRAP_SERVERS" in done.stderr
+    assert done.stderr.count("\n") == 1
