@@ -13,6 +13,7 @@ from deploy.jobs.reprice_commands import app as reprice_commands
 from deploy.local.commands import app as local_commands
 from deploy.runtime.command_line import examples
 from deploy.runtime.exit import ExitCode
+from gateway.amend.commands import app as amend_commands
 from gateway.commands import app as gateway_commands
 from gateway.file_import.commands import app as import_commands
 from gateway.reconcile.commands import app as reconcile_commands
@@ -43,6 +44,7 @@ for commands in (
     sinks_commands,
     gateway_commands,
     import_commands,
+    amend_commands,
     reconcile_commands,
     streams_commands,
     job_commands,

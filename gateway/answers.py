@@ -58,6 +58,23 @@ class AllDuplicates(TypedDict):
 
 
 @_closed
+class Voiding(TypedDict):
+    """Kafka has acknowledged a void: what the event was charged will be refunded once."""
+
+    event_id: Annotated[str, Field(description="of the event that is voided")]
+    batch_id: Annotated[str | None, Field(description="for `GET /v1/batches/{batch_id}`")]
+    status: Literal["processing"]
+    processing_time_ms: _Count
+
+
+@_closed
+class Replacing(Voiding):
+    """Kafka has acknowledged a replacement: a refund and a charge, both once or neither."""
+
+    replaced_by: Annotated[str, Field(description="of the event that takes its place")]
+
+
+@_closed
 class ValidationFailed(TypedDict):
     """What is wrong, by field."""
 

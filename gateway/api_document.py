@@ -9,9 +9,10 @@ from importlib.metadata import version
 from typing import Any
 
 from gateway import answers
-from gateway.api_examples import ANSWERS, BATCH, CLOUD_EVENT
+from gateway.amend.request import ReplaceRequest, VoidRequest
+from gateway.api_examples import ANSWERS, BATCH, CLOUD_EVENT, REASON, REPLACEMENT
 from schemas import cloud_events
-from schemas.events import EventBatch
+from schemas.events import UUID_PATTERN, EventBatch
 from schemas.json_schemas import ref, schemas_of
 
 JSON = "application/json"
@@ -31,6 +32,11 @@ Takes 1 to 1,000 events and answers when Kafka has acknowledged them.
   of `type` the `event_type`, where `data` does not name them.
 
 The body may be gzip (`Content-Encoding: gzip`).
+"""
+_AMEND = """
+One record of the log, decided where the money is. The ledger keeps the charge and writes a refund
+beside it; the event's id stays taken. The same again does nothing. What cannot be done (nothing is
+charged by that id yet; the event has another replacement) becomes a dead letter.
 """
 _PREFER = {
     "name": "Prefer",
@@ -84,7 +90,7 @@ def api_document() -> dict[str, Any]:
             {"name": "dead letters", "description": "What could not be charged."},
             {"name": "service", "description": "The gateway itself."},
         ],
-        "paths": _event_paths() | _letter_paths() | _service_paths(),
+        "paths": _event_paths() | _correction_paths() | _letter_paths() | _service_paths(),
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {
@@ -101,7 +107,7 @@ def _schemas() -> dict[str, Any]:
         for kind in vars(answers).values()
         if isinstance(kind, type) and kind.__module__ == answers.__name__
     ]
-    schemas = schemas_of(EventBatch, cloud_events.CloudEvent, *kinds)
+    schemas = schemas_of(EventBatch, cloud_events.CloudEvent, VoidRequest, ReplaceRequest, *kinds)
     schemas["CloudEventBatch"] = {
         "type": "array",
         "items": ref("CloudEvent"),
@@ -158,6 +164,38 @@ def _event_paths() -> dict[str, Any]:
         "/v1/events/ingest": {"post": ingest},
         "/v1/events/{event_id}": {"get": event},
         "/v1/batches/{batch_id}": {"get": batch},
+    }
+
+
+def _correction_paths() -> dict[str, Any]:
+    parameters = [_in_path("event_id", "the charged event's id", pattern=UUID_PATTERN)]
+    unknown = ("an id that is empty or holds a slash: no such route", ("HttpRefusal",))
+    void = _operation(
+        "voidEvent",
+        "events",
+        "Undo an event's charge",
+        {**_OF_BODIES, 202: ("Kafka has acknowledged it", ("Voiding",)), 404: unknown},
+        description=_AMEND,
+        parameters=parameters,
+        body={JSON: ("VoidRequest", {"void": REASON})},
+    )
+    replace = _operation(
+        "replaceEvent",
+        "events",
+        "Undo an event's charge and book another event in its place",
+        {
+            **_OF_BODIES,
+            202: ("Kafka has acknowledged both", ("Replacing",)),
+            403: ("the new event is another customer's; nothing was taken", ("Refused",)),
+            404: unknown,
+        },
+        description=_AMEND,
+        parameters=parameters,
+        body={JSON: ("ReplaceRequest", {"replacement": REPLACEMENT})},
+    )
+    return {
+        "/v1/events/{event_id}/void": {"post": void},
+        "/v1/events/{event_id}/replace": {"post": replace},
     }
 
 
@@ -258,11 +296,15 @@ def _integer_header(description: str) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "integer", "minimum": 0}}
 
 
-def _in_path(name: str, description: str) -> dict[str, Any]:
+def _in_path(name: str, description: str, pattern: str | None = None) -> dict[str, Any]:
     return {
         "name": name,
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "minLength": 1},
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            **({"pattern": pattern} if pattern else {}),
+        },
         "description": description,
     }

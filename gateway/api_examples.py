@@ -15,6 +15,10 @@ _EVENT: dict[str, Any] = {
     "metadata": {"session": "a1"},
 }
 BATCH: dict[str, Any] = {"events": [_EVENT]}
+REASON: dict[str, Any] = {"reason": "billed to the wrong model", "requested_by": "alice"}
+REPLACEMENT: dict[str, Any] = REASON | {
+    "event": _EVENT | {"event_id": "550e8400-e29b-41d4-a716-446655440002", "model": "gpt-3.5-turbo"}
+}
 CLOUD_EVENT: dict[str, Any] = {
     "specversion": "1.0",
     "id": "order 4711, line 2",
@@ -32,6 +36,12 @@ CLOUD_EVENT: dict[str, Any] = {
 }
 
 _BATCH_ID = "batch_AAECAwQFBgcICQoLDA0ODw"
+_VOIDING = {
+    "event_id": _EVENT["event_id"],
+    "batch_id": _BATCH_ID,
+    "status": "processing",
+    "processing_time_ms": 4,
+}
 _PLACE = {"partition": 1, "epoch": 0, "offset": 42, "index": 0}
 _SERVICES = {"database": "connected", "queue": "connected"}
 _NOW = "2026-01-17T14:30:00.000Z"
@@ -54,6 +64,8 @@ ANSWERS: dict[str, Any] = {
         "status": "all_duplicates",
         "message": "All events were duplicates",
     },
+    "Voiding": _VOIDING,
+    "Replacing": _VOIDING | {"replaced_by": REPLACEMENT["event"]["event_id"]},
     "ValidationFailed": {
         "error": "VALIDATION_ERROR",
         "message": "Invalid event batch format",

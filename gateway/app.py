@@ -53,6 +53,8 @@ def build_app(settings: GatewaySettings, tracing: Tracing | None = None) -> web.
     app.router.add_get("/v1/events/dlq", handlers.list_dead_letters)
     app.router.add_post("/v1/events/dlq/replay", handlers.replay_dead_letters)
     app.router.add_get("/v1/events/{event_id}", handlers.show_event)
+    app.router.add_post("/v1/events/{event_id}/void", handlers.void_event)
+    app.router.add_post("/v1/events/{event_id}/replace", handlers.replace_event)
     app.router.add_get("/v1/batches/{batch_id}", handlers.show_batch)
     api_pages.add_routes(app.router)
     app.on_response_prepare.append(add_security_headers)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from deploy.runtime.tracing import TRACEPARENT, Tracing, traceparent_of
 from gateway import dead_letters, ingest, metrics
+from gateway.amend import request as amend
 from gateway.auth import AUTHENTICATOR, api_key_of, hash_of
 from gateway.batches import BATCH_IDS, batch_status, event_status
 from gateway.bodies import json_body
@@ -26,13 +28,14 @@ from gateway.errors import (
     unauthorized,
 )
 from gateway.postgres import POSTGRES
-from gateway.producer import RAW_PRODUCER, RecordRefusedError, Written
+from gateway.producer import RAW_PRODUCER, Headers, RecordRefusedError, Written
 from gateway.rate_limit import RATE_LIMITER, Allowance, peer_of
 from gateway.settings import GatewaySettings
 from schemas import cloud_events
 from schemas.batch_id import BatchPositions
+from schemas.corrections import CORRECTION_HEADER, Correction, encode_correction
 from schemas.dead_letter import FORMAT_HEADER
-from schemas.events import FieldError
+from schemas.events import FieldError, InvalidBatchError, NotJsonError
 
 _log = structlog.get_logger("gateway")
 
@@ -175,23 +178,81 @@ async def _write(
     """
     records = ingest.to_records(batch.events)
     identities = ingest.advice_identities(batch.events)
-    # Known before anything is written: an accepted batch can always be asked for.
-    await app[BATCH_IDS].secret()
     remembered = await app[DUPLICATE_ADVICE].remembered(identities)
     duplicates = ingest.count_duplicates(identities, remembered)
+    headers = (FORMAT_HEADER, (TRACEPARENT, trace)) if trace else (FORMAT_HEADER,)
+    batch_id, written = await _write_records(
+        app, customer_id, records, headers, events=len(batch.events)
+    )
+    await app[DUPLICATE_ADVICE].remember(identities)
+    return duplicates, batch_id, written
+
+
+async def _write_records(
+    app: web.Application, customer_id: str, records: Sequence[bytes], headers: Headers, events: int
+) -> tuple[str | None, Written]:
+    """Write records that hold so many events to `usage.raw`; return batch id and where they are."""
+    # Known before anything is written: an accepted batch can always be asked for.
+    await app[BATCH_IDS].secret()
     try:
-        written = await app[RAW_PRODUCER].write(
-            customer_id.encode(),
-            records,
-            (FORMAT_HEADER, (TRACEPARENT, trace)) if trace else (FORMAT_HEADER,),
-        )
+        written = await app[RAW_PRODUCER].write(customer_id.encode(), records, headers)
     except RecordRefusedError:
         raise too_large("Kafka does not take a record that large: send fewer events") from None
-    await app[DUPLICATE_ADVICE].remember(identities)
     if written.offsets is None:
-        return duplicates, None, written
-    positions = BatchPositions(written.partition, written.offsets, len(batch.events))
-    return duplicates, await app[BATCH_IDS].encode(customer_id, positions), written
+        return None, written
+    positions = BatchPositions(written.partition, written.offsets, events)
+    return await app[BATCH_IDS].encode(customer_id, positions), written
+
+
+async def void_event(request: web.Request) -> web.Response:
+    """POST /v1/events/{event_id}/void: undo an event's charge."""
+    return await _correct(request, amend.read_void)
+
+
+async def replace_event(request: web.Request) -> web.Response:
+    """POST /v1/events/{event_id}/replace: undo an event's charge and book another in its place."""
+    read = partial(
+        amend.read_replacement,
+        now_milliseconds=time.time_ns() // 1_000_000,
+        policy=request.app[SETTINGS].timestamp_policy,
+    )
+    return await _correct(request, read)
+
+
+async def _correct(
+    request: web.Request, read: Callable[[bytes, str, str], Correction]
+) -> web.Response:
+    """Write what a body asks for as one record; answer when Kafka has it."""
+    started = time.perf_counter()
+    customer_id = _caller(request)
+    async with json_body(request, customer_id, request.app[SETTINGS]) as body:
+        try:
+            correction = read(body, customer_id, request.match_info["event_id"])
+        except NotJsonError as error:
+            raise _wrong_correction([FieldError((), f"Not JSON: {error}")]) from None
+        except InvalidBatchError as error:
+            raise _wrong_correction(error.errors) from None
+    trace = traceparent_of(request.headers.get(TRACEPARENT))
+    headers = (CORRECTION_HEADER, *(((TRACEPARENT, trace),) if trace else ()))
+    batch_id, written = await _write_records(
+        request.app, customer_id, [encode_correction(correction)], headers, events=1
+    )
+    milliseconds = round((time.perf_counter() - started) * 1000)
+    answer = amend.answer(correction, batch_id, milliseconds)
+    _log.info(
+        "Correction taken",
+        customerId=customer_id,
+        eventId=answer["event_id"],
+        replacedBy=answer.get("replaced_by"),
+        partition=written.partition,
+        offset=written.offsets and written.offsets[0],
+        processingTimeMs=milliseconds,
+    )
+    return json_response(answer, 202)
+
+
+def _wrong_correction(errors: Sequence[FieldError]) -> Exception:
+    return invalid_request("Invalid correction", ingest.details_tree(errors))
 
 
 async def show_batch(request: web.Request) -> web.Response:

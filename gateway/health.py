@@ -81,6 +81,8 @@ async def info(_request: web.Request) -> web.Response:
                 "ingest": "/v1/events/ingest",
                 "batch": "/v1/batches/{batch_id}",
                 "event": "/v1/events/{event_id}",
+                "void": "/v1/events/{event_id}/void",
+                "replace": "/v1/events/{event_id}/replace",
                 "dlq": "/v1/events/dlq",
                 "dlq_replay": "/v1/events/dlq/replay",
                 "openapi": "/openapi.json",

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from schemas.cloud_events import STRUCTURED, CloudEvent
+from schemas.corrections import CORRECTION_FORMAT, CorrectionRecord
 from schemas.dead_letter import FORMAT_HEADER, REPLAY_OF_HEADER
 from schemas.events import EventBatch, UsageEvent
 from schemas.json_schemas import ref, schemas_of
@@ -50,7 +51,8 @@ def async_api_document() -> dict[str, Any]:
         "channels": {
             "usageRaw": {
                 "address": RAW.name,
-                "description": "Usage events as they came. Records bear the broker's time.",
+                "description": "Usage events and corrections as they came. Records bear the "
+                "broker's time.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
                 "bindings": {"kafka": _topic_binding()},
             }
@@ -59,13 +61,14 @@ def async_api_document() -> dict[str, Any]:
             "takeUsageEvents": {
                 "action": "receive",
                 "channel": {"$ref": "#/channels/usageRaw"},
-                "summary": "Each event becomes one charge, one duplicate or one dead letter.",
+                "summary": "Each event becomes one charge, one duplicate or one dead letter; each "
+                "correction one refund (and one charge), one duplicate or one dead letter.",
                 "messages": [{"$ref": f"#/channels/usageRaw/messages/{name}"} for name in messages],
             }
         },
         "components": {
             "messages": messages,
-            "schemas": schemas_of(UsageEvent, EventBatch, CloudEvent),
+            "schemas": schemas_of(UsageEvent, EventBatch, CloudEvent, CorrectionRecord),
         },
     }
 
@@ -108,6 +111,15 @@ def _messages() -> dict[str, Any]:
             ref("CloudEvent/properties/data"),
             binary | {"traceparent": _TRACEPARENT},
             required=list(_BINARY_REQUIRED),
+        ),
+        "correction": _message(
+            "A charged event is voided, or replaced by the event beside the void",
+            ref("CorrectionRecord"),
+            {
+                "format": {"type": "string", "enum": [str(CORRECTION_FORMAT)]},
+                "traceparent": _TRACEPARENT,
+            },
+            required=["format"],
         ),
     }
 

@@ -46,7 +46,7 @@ class Void(TypedDict):
 
 @with_config(ConfigDict(strict=True, extra="ignore", allow_inf_nan=False))
 class CorrectionRecord(TypedDict):
-    """The value of the record."""
+    """The value of a record: `void` alone, or with the event that takes the voided one's place."""
 
     void: Void
     event: NotRequired[UsageEvent]

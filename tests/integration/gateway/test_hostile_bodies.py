@@ -25,6 +25,7 @@ from tests.integration.gateway.hostile import (
 )
 
 GOOD = batch(event(1))
+REPLACE = "/v1/events/550e8400-e29b-41d4-a716-446655440001/replace"
 MEBIBYTE = 1 << 20
 # What the largest body may cost in memory for a moment, with room to spare.
 GROWTH_BYTES_MAX = 400 * MEBIBYTE
@@ -104,6 +105,26 @@ def _costly() -> list[tuple[str, bytes, set[int]]]:
         (
             "a moment of a mebibyte",
             ingest(batch(event(4, timestamp=f"2025-01-17T14:30:00.{'0' * MEBIBYTE}Z"))),
+            {400},
+        ),
+        *_costly_replacements(below),
+    ]
+
+
+def _costly_replacements(below: int) -> list[tuple[str, bytes, set[int]]]:
+    return [
+        (
+            "deep replacement",
+            request("POST", REPLACE, b'{"event":' * 100_000),
+            {400},
+        ),
+        (
+            "values in a replacement that lacks everything",
+            request(
+                "POST",
+                REPLACE,
+                _repeated(b'{"a":1}', below, b'{"event":{"metadata":{"a":[', b"]}}}"),
+            ),
             {400},
         ),
     ]

@@ -72,11 +72,12 @@ SENSIBLE: dict[str, list[Any]] = {
     "timestamp": ["2025-01-17T14:30Z", "1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z"],
     "customer_id": ["other", MARKER],
 }
+VOIDED = "550e8400-e29b-41d4-a716-446655440001"
 ROUTES = [
     ("POST", "/v1/events/ingest"), ("POST", "/v1/events/ingest"), ("POST", "/v1/events/ingest"),
     ("POST", "/v1/events/dlq/replay"), ("GET", "/v1/events/dlq"), ("GET", "/v1/batches/"),
     ("GET", "/v1/events/"), ("GET", "/health"), ("GET", "/ready"), ("GET", "/v1/info"),
-    ("GET", "/"),
+    ("GET", "/"), ("POST", f"/v1/events/{VOIDED}/void"), ("POST", f"/v1/events/{VOIDED}/replace"),
 ]  # fmt: skip
 METHODS = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "QUERY"]
 HEADERS = [
@@ -118,6 +119,8 @@ def bodies(draw: st.DrawFn) -> bytes:
         one.pop(draw(st.sampled_from([*FIELDS[:5], *FIELDS[-1:] * 20])), None)
         events.append(one)
     found = _json({"events": events})
+    if draw(st.integers(0, 4)) == 4:
+        found = _json({"reason": MARKER} | ({"event": events[0]} if events else {}))
     if draw(st.integers(0, 9)) == 9 and found:
         at = draw(st.integers(0, len(found) - 1))
         found = found[:at] + draw(st.binary(max_size=3)) + found[at + draw(st.integers(0, 3)) :]

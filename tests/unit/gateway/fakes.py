@@ -121,13 +121,17 @@ class Gateway:
         default_factory=lambda: {"x-api-key": API_KEY, "content-type": "application/json"}
     )
 
-    async def ingest(self, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    async def post(self, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
         """Post a body; return status and JSON."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.client.post(
-            f"{self.url}/v1/events/ingest", data=body, headers=self.headers | named
+            self.url + path, data=body, headers=self.headers | named
         ) as answer:
             return answer.status, await answer.json()
+
+    async def ingest(self, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Post events; return status and JSON."""
+        return await self.post("/v1/events/ingest", body, **headers)
 
 
 def limiter_in_memory(settings: GatewaySettings) -> RateLimiter:

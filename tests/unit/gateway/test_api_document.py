@@ -67,6 +67,20 @@ async def test_examples_of_requests_are_taken(media_type: str, value: Any) -> No
     require_conformance("POST", "/v1/events/ingest", status, answer)
 
 
+@pytest.mark.parametrize("deed", ["void", "replace"])
+async def test_examples_of_corrections_are_taken(deed: str) -> None:
+    """What the document shows can be sent as it stands, and is answered as it shows."""
+    path = f"/v1/events/{EVENT['event_id']}/{deed}"
+    body = operations()["POST", f"/v1/events/{{event_id}}/{deed}"]["requestBody"]["content"][JSON]
+    for example in body["examples"].values():
+        require_valid(example["value"], body["schema"])
+        text = json.dumps(example["value"]).replace("cust-demo", "cust").encode()
+        async with running_gateway() as gateway:
+            status, answer = await gateway.post(path, text)
+        assert (status, answer["event_id"]) == (202, EVENT["event_id"])
+        require_conformance("POST", path, status, answer)
+
+
 def test_what_the_door_takes_the_document_takes() -> None:
     """A field's value that is valid is valid by the document: clients made of it can send it."""
     event_schema = api_document()["components"]["schemas"]["UsageEvent"]

@@ -11,6 +11,7 @@ from schemas.async_api import async_api_document, async_api_text
 from schemas.topics import RAW
 from tests.unit.gateway.fakes import EVENT
 from tests.unit.schemas.test_cloud_events import CLOUD_EVENT, binary
+from tests.unit.schemas.test_corrections import VOID
 
 DOCUMENT = async_api_document()
 
@@ -41,6 +42,8 @@ def _validate(value: object, schema: dict[str, Any]) -> None:
         ("usageEvents", {}, {"events": [EVENT]}),
         ("cloudEvent", {"content-type": "application/cloudevents+json"}, CLOUD_EVENT),
         ("cloudEventBinary", binary("ce_"), CLOUD_EVENT["data"]),
+        ("correction", {"format": "2"}, {"void": VOID}),
+        ("correction", {"format": "2"}, {"void": VOID, "event": EVENT}),
     ],
 )
 def test_every_kind_of_record_has_its_message(
@@ -54,3 +57,11 @@ def test_every_kind_of_record_has_its_message(
         _validate(headers | {"replay-of": "0:0:0:0"}, found["headers"])
     with pytest.raises(jsonschema.ValidationError):
         _validate([json.dumps(payload)], found["payload"])
+
+
+def test_a_correction_says_that_it_is_one() -> None:
+    """Without its header the record would be a dead letter; usual records do not bear it."""
+    messages = DOCUMENT["components"]["messages"]
+    for message, headers in (("correction", {}), ("usageEvent", {"format": "2"})):
+        with pytest.raises(jsonschema.ValidationError):
+            _validate(headers, messages[message]["headers"])
