@@ -173,3 +173,60 @@ def test_killed_amid_corrections(system: System, ledger: Ledger) -> None:
     assert rows == [{"voided": len(pairs), "refunds": len(pairs)}]
     assert letters(ledger) == []
     system.burnstream("audit", "--log")
+
+
+@pytest.mark.timeout(240)
+def test_through_several_partitions_and_sinks(system: System, ledger: Ledger) -> None:
+    """Whoever comes first has its way: the same is a duplicate, another replacement a letter."""
+    events = [event(CUSTOMER) for _ in range(40)]
+    send(system, ledger, usual(*events))
+    raw = Topics(system.environment["TOPIC_PREFIX"]).raw
+
+    async def run(producer: AIOKafkaProducer) -> None:
+        for one in events[:20]:
+            value, headers = correction(one)
+            for partition in range(4):
+                await producer.send(raw, value, partition=partition, headers=headers)
+        for one in events[20:]:
+            for partition in range(4):
+                value, headers = correction(one, event(CUSTOMER))
+                await producer.send(raw, value, partition=partition, headers=headers)
+        await producer.flush()
+
+    produce(system, run)
+    wait_until_all_is_applied(system, ledger)
+    assert ledger.balance(CUSTOMER) == BEGUN_WITH - 20 * CREDITS
+    assert duplicates(ledger) == 20 * 3
+    assert letters(ledger) == ["the event is voided already: name the one that took its place"] * 60
+    system.burnstream("audit", "--log")
+
+
+@pytest.mark.timeout(240)
+def test_replayed_and_repriced(system: System, ledger: Ledger) -> None:
+    """A replay honours corrections, also of what stands before it; a void costs nothing ever."""
+    first, second, third = (event(CUSTOMER) for _ in range(3))
+    new = event(CUSTOMER, input_tokens=2_000)
+    send(system, ledger, usual(first, second, third))
+    send(system, ledger, correction(first), correction(second, new), correction(first))
+
+    whole = system.burnstream("replay", "whole", "--json", check=False)
+    assert whole.returncode == 0, whole.stdout
+    rows = ledger.rows(
+        'SELECT sum(amount)::bigint AS net FROM job_whole."CreditTransaction"'
+        " WHERE customer_id = %s",
+        CUSTOMER,
+    )
+    assert rows == [{"net": -CREDITS - 20}]
+    tail = system.burnstream("replay", "tail", "--from", "1:2", "--json", check=False)
+    assert tail.returncode == 0, tail.stdout
+
+    ledger.rows(
+        'UPDATE "ProviderCost" SET cost_per_unit = cost_per_unit * 2'
+        " WHERE provider = 'OPENAI' AND model = 'gpt-4-turbo'"
+    )
+    system.burnstream("reprice", "twice", "--apply", "--report", str(system.folder / "report"))
+    assert ledger.balance(CUSTOMER) == BEGUN_WITH - 2 * (CREDITS + 20)
+    # What a repricing took is given back with the rest.
+    send(system, ledger, correction(new))
+    assert ledger.balance(CUSTOMER) == BEGUN_WITH - 2 * CREDITS
+    system.burnstream("audit", "--log")

@@ -37,6 +37,13 @@ def corrected(corrects: str, credits_after: int, job: str = "june") -> str:
     return text.replace("JOB", job)
 
 
+VOIDED = """
+INSERT INTO "VoidedEvent" (customer_id, event_id, voided_by, is_replaced, reason)
+VALUES ('c1', '00000000-0000-4000-8000-0000000000EVENT', '00000000-0000-4000-8000-000000000004',
+    false, 'a test')
+""".replace("0EVENT", "EVENT")
+
+
 # What is done to the ledger -> every code that it must be called by.
 PLANTED: dict[str, tuple[str, set[str]]] = {
     "a rated batch is lost": (
@@ -215,6 +222,18 @@ PLANTED: dict[str, tuple[str, set[str]]] = {
     "a correction is of another job": (
         corrected("txn-2", 20, "july"),
         {"CORRECTION_OF_NOTHING"},
+    ),
+    "a voided event is not given back": (
+        VOIDED.replace("EVENT", "01"),
+        {"VOID_NOT_REFUNDED"},
+    ),
+    "an event is voided that is not charged": (
+        VOIDED.replace("EVENT", "08"),
+        {"VOID_OF_NOTHING"},
+    ),
+    "a refund names an event that nobody voided": (
+        corrected("txn-2", 20).replace("reprice:june:", "void:"),
+        {"VOID_OF_NOTHING"},
     ),
     "a wallet miscounts": (
         "UPDATE \"CreditWallet\" SET last_seq = 5 WHERE id = 'w2'",
