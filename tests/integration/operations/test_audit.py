@@ -41,7 +41,7 @@ VOIDED = """
 INSERT INTO "VoidedEvent" (customer_id, event_id, voided_by, is_replaced, reason)
 VALUES ('c1', '00000000-0000-4000-8000-0000000000EVENT', '00000000-0000-4000-8000-000000000004',
     false, 'a test')
-""".replace("0EVENT", "EVENT")
+"""
 
 
 # What is done to the ledger -> every code that it must be called by.
