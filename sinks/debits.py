@@ -14,8 +14,8 @@ from sinks.charges import EVENT_ID, Payer
 from sinks.copy_rows import bigint_array, microseconds, text_array
 from sinks.postgres import copy_bytes
 from sinks.statements import statement
-from sinks.transaction import Work, remove
-from sinks.voids import wallets_to_refund
+from sinks.transaction import Work
+from sinks.voids import take_back, wallets_to_refund
 from sinks.wallets import Account, Wallet, burn, choose_wallet, wallets_by_scope
 
 
@@ -93,7 +93,7 @@ async def _copy_burns(work: Work) -> None:
     )
     if burns.refused:
         refused = [work.debited[number] for number in burns.refused]
-        await remove(work, refused, "the wallet's balance cannot go lower")
+        await take_back(work, refused, "the wallet's balance cannot go lower")
     await copy_bytes(
         work.connection,
         copy_rows.COPY_CREDIT_TRANSACTIONS,

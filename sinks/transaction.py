@@ -60,12 +60,16 @@ class LedgerWentBackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """A charged event that the transaction undoes; `created_at` and `credits`: of its row."""
+    """A charged event that the transaction undoes; `created_at` and `credits`: of its row.
+
+    `by`: the correction.
+    """
 
     customer_id: str
     event_id: str
     created_at: datetime
     credits: int
+    by: Pair
 
 
 def _nothing(work: "Work") -> None:

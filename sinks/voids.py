@@ -5,16 +5,17 @@ transaction, or the correction becomes a letter as a whole. See ADR 0023.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import orjson
+from psycopg.errors import SerializationFailure
 
 from schemas.corrections import correction_of
 from schemas.dead_letter import Reason
 from sinks.copy_rows import moment
-from sinks.outcome_rows import Repeat, Row, refusal_row
+from sinks.outcome_rows import refusal_row
 from sinks.rated_values import Voids
 from sinks.reversals import Entry, reverse
 from sinks.statements import statement
@@ -37,28 +38,56 @@ async def void_events(work: Work) -> None:
         return
     pairs = [pair for pair in work.charges if pair[0].voids is not None]
     if pairs:
-        originals = await _originals(work, pairs)
-        wanted = [pair for pair in pairs if id(pair) in originals]
-        ours = await _mark(work, wanted)
-        await remove(work, [pair for pair in pairs if id(pair) not in originals], NOT_CHARGED)
-        refused = [pair for pair in wanted if pair[0].event_id not in ours]
-        await remove(work, refused, ALREADY_VOIDED)
-        work.voided = [originals[id(pair)] for pair in wanted if pair[0].event_id in ours]
+        found = await _find_originals(work, [_void(pair) for pair in pairs])
+        known = [pairs[number] for number in found]
+        ours = await _mark(work, known)
+        work.voided = [
+            Voided(_void(pair).customer_id, _void(pair).event_id, created_at, credits_, pair)
+            for pair, (created_at, credits_) in zip(known, found.values(), strict=True)
+            if pair[0].event_id in ours
+        ]
+        unknown = [pair for number, pair in enumerate(pairs) if number not in found]
+        await take_back(work, unknown, NOT_CHARGED)
+        refused = [pair for pair in known if pair[0].event_id not in ours]
+        await take_back(work, refused, ALREADY_VOIDED)
     await _verify_repeats(work)
 
 
-async def _originals(work: Work, pairs: Sequence[Pair]) -> dict[int, Voided]:
-    named = [(_void(pair).customer_id, _void(pair).event_id) for pair in pairs]
+async def take_back(work: Work, pairs: Sequence[Pair], message: str) -> None:
+    """Charge events after all not, undo nothing for them, and nothing of them: letters, all."""
+    while pairs:
+        await remove(work, pairs, message)
+        gone = {(charge.customer_id, charge.event_id) for charge, _ in pairs}
+        if work.voided:
+            await work.connection.execute(
+                statement("unvoid_events"),
+                {
+                    "customers": [customer for customer, _ in gone],
+                    "voided_by": [UUID(bytes=event_id) for _, event_id in gone],
+                },
+            )
+        work.voided = [one for one in work.voided if _own(one) not in gone]
+        pairs = [
+            one.by for one in work.voided if (one.customer_id, UUID(one.event_id).bytes) in gone
+        ]
+        message = NOT_CHARGED
+
+
+def _own(voided: Voided) -> tuple[str, bytes]:
+    charge, _ = voided.by
+    return charge.customer_id, charge.event_id
+
+
+async def _find_originals(work: Work, voids: Sequence[Voids]) -> dict[int, tuple[datetime, int]]:
+    """Return time and credits of the charged events that are named, by number, from 0."""
     rows = await work.fetch(
         "find_originals",
-        {"customers": [one for one, _ in named], "ids": [one for _, one in named]},
+        {
+            "customers": [void.customer_id for void in voids],
+            "ids": [void.event_id for void in voids],
+        },
     )
-    return {
-        id(pairs[number - 1]): Voided(
-            named[number - 1][0], named[number - 1][1], created_at, credits_
-        )
-        for number, created_at, credits_ in rows
-    }
+    return {number - 1: (created_at, credits_) for number, created_at, credits_ in sorted(rows)}
 
 
 async def _mark(work: Work, pairs: Sequence[Pair]) -> set[bytes]:
@@ -93,29 +122,32 @@ def _void(pair: Pair) -> Voids:
 async def _verify_repeats(work: Work) -> None:
     """A correction whose event is charged has been applied, or has another's id or key."""
     entries: list[Any] = [one.entry for one in work.repeats]
-    voids = [entry.get("voids") for entry in entries]
-    repeats = [(one, void) for one, void in zip(work.repeats, voids, strict=True) if void]
+    repeats = [one for one, entry in zip(work.repeats, entries, strict=True) if "voids" in entry]
     if not repeats:
         return
+    voids = [Voids(**entry["voids"]) for entry in entries if "voids" in entry]
     rows = await work.fetch(
         "find_voided",
         {
-            "customers": [void["customer_id"] for _, void in repeats],
-            "ids": [void["event_id"] for _, void in repeats],
+            "customers": [void.customer_id for void in voids],
+            "ids": [void.event_id for void in voids],
         },
     )
     done = {voided_by for (voided_by,) in rows}
-    for one, _ in repeats:
-        if UUID(one.event["event_id"]) not in done:
+    originals = await _find_originals(work, voids)
+    refused = {
+        id(one): NOT_CHARGED if number not in originals else REPLACEMENT_IS_CHARGED
+        for number, one in enumerate(repeats)
+        if UUID(one.event["event_id"]) not in done
+    }
+    for one in repeats:
+        if id(one) in refused:
             one.applied.conflicts -= 1
             one.applied.refused += 1
-            work.repeats.remove(one)
-            work.letter_rows.append(_refusal(one))
-
-
-def _refusal(one: Repeat) -> Row:
-    reason = Reason.REFUSED_BY_DATABASE
-    return refusal_row(one.applied, one.entry, reason, REPLACEMENT_IS_CHARGED)
+            reason = Reason.REFUSED_BY_DATABASE
+            letter = refusal_row(one.applied, one.entry, reason, refused[id(one)])
+            work.letter_rows.append(letter)
+    work.repeats = [one for one in work.repeats if id(one) not in refused]
 
 
 async def wallets_to_refund(work: Work) -> dict[str, str]:
@@ -131,6 +163,8 @@ async def refund(work: Work) -> None:
     """Give back what voided events have cost; their wallets are locked, burns of now written."""
     for voided in work.voided:
         entries = await _entries(work, voided)
+        if any(entry.wallet_id not in work.accounts for entry in entries):
+            raise SerializationFailure("the event was corrected while its wallet was waited for")
         for row in reverse(work.accounts, entries, work.now):
             await work.connection.execute(
                 statement("refund"),

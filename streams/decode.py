@@ -232,23 +232,29 @@ def _told_by(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
     `_CORRECTION`, the origin of a replay, or `_CLOUD_EVENT`, the first of these that is there: a
     replay is in our own form.
     """
-    told = None
+    origin = told = None
     for name, value in headers:
         if name in _TELLING_HEADERS and value is not None:
             if name == _FORMAT:
                 if value == _CORRECTION_FORMAT:
                     return _CORRECTION
-            elif name != REPLAY_OF_HEADER and marks_cloud_event(name, value):
+            elif name == REPLAY_OF_HEADER:
+                origin = origin or _position(value)
+            elif marks_cloud_event(name, value):
                 told = _CLOUD_EVENT
-    return _replay_of(headers) or told
+    return origin or told
 
 
 def _replay_of(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
-    """Return the letter that a record replays. What is no position is nobody's replay."""
-    for name, value in headers:
-        if name == REPLAY_OF_HEADER and value is not None:
-            with suppress(ValueError):  # UnicodeDecodeError is one
-                return str(Position.parse(value.decode()))
+    """Return the letter that a record replays."""
+    found = (_position(value) for name, value in headers if name == REPLAY_OF_HEADER and value)
+    return next((one for one in found if one is not None), None)
+
+
+def _position(value: bytes) -> str | None:
+    """What is no position is nobody's replay."""
+    with suppress(ValueError):  # UnicodeDecodeError is one
+        return str(Position.parse(value.decode()))
     return None
 
 

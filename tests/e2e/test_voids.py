@@ -120,7 +120,12 @@ def test_what_cannot_be_corrected_is_a_letter(system: System, ledger: Ledger) ->
         correction(known),
         correction(known, event(CUSTOMER)),
     )
-    messages = letters(ledger)
+    # A correction of a correction that came to nothing comes to nothing, too.
+    unknown, its_new = event(CUSTOMER), event(CUSTOMER)
+    twice = correction(unknown, its_new)
+    send(system, ledger, twice, twice, correction(its_new, event(CUSTOMER)))
+    *messages, first, second, third = letters(ledger)
+    assert {first, second, third} == {messages[0]}
     assert ["no such event is charged" in message for message in messages[:2]] == [True, True]
     assert "no-such-model" in messages[2]
     assert "new event's id or key is charged" in messages[3]
@@ -139,7 +144,7 @@ def test_what_cannot_be_corrected_is_a_letter(system: System, ledger: Ledger) ->
     system.burnstream("dead-letters", "replay", rows[0]["id"])
     wait_until_all_is_applied(system, ledger)
     assert of_event(ledger, late["event_id"]) == [("BURN", -CREDITS), ("REFUND", CREDITS)]
-    assert len(letters(ledger)) == 5
+    assert len(letters(ledger)) == 5 + 3
     system.burnstream("audit", "--log")
 
 
