@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
@@ -16,7 +17,7 @@ from sinks.postgres import copy_bytes
 from sinks.statements import statement
 from sinks.transaction import Work
 from sinks.voids import take_back, wallets_to_refund
-from sinks.wallets import Account, Wallet, burn, choose_wallet, wallets_by_scope
+from sinks.wallets import Account, Burns, Wallet, burn, choose_wallet, wallets_by_scope
 
 
 async def lock_wallets(work: Work) -> None:
@@ -82,18 +83,26 @@ async def copy_transactions(work: Work) -> None:
         await _copy_burns(work)
 
 
-async def _copy_burns(work: Work) -> None:
+def _burn(work: Work) -> Burns:
     numbers = {wallet: number for number, wallet in enumerate(work.accounts)}
     paying = {payer: numbers[wallet] for payer, wallet in work.payers.items()}
-    burns = burn(
+    return burn(
         list(work.accounts.values()),
         int64s([paying[charge.payer] for charge, _ in work.debited]),
         int64s([charge.credits for charge, _ in work.debited]),
         work.now,
     )
-    if burns.refused:
+
+
+async def _copy_burns(work: Work) -> None:
+    before = {wallet: replace(account) for wallet, account in work.accounts.items()}
+    while (burns := _burn(work)).refused:
         refused = [work.debited[number] for number in burns.refused]
         await take_back(work, refused, "the wallet's balance cannot go lower")
+        # What hung on these is taken back, too: whoever is left pays anew.
+        charged = {id(charge) for charge, _ in work.charges}
+        work.debited = [pair for pair in work.debited if id(pair[0]) in charged]
+        work.accounts = {wallet: replace(account) for wallet, account in before.items()}
     await copy_bytes(
         work.connection,
         copy_rows.COPY_CREDIT_TRANSACTIONS,
