@@ -16,10 +16,12 @@ from deploy.runtime.command_line import Json, examples, one_line_errors, show
 from deploy.runtime.exit import ExitCode
 from deploy.runtime.progress_bar import progress_bar
 from deploy.runtime.settings import RuntimeSettings, load_settings
+from schemas.formats import NewerFormatError
 from sinks.migrations import MigrationError, pending
 from streams.archive.segments import ArchiveError
 
 _LOOK_SECONDS = 0.5
+_REFUSALS = (PlanError, MigrationError, ArchiveError, NewerFormatError)
 
 app = typer.Typer()
 
@@ -156,7 +158,7 @@ def ledger(
 ) -> Iterator[psycopg.Connection[Any]]:
     """Connect to a ledger that is migrated; what is refused is said in one line."""
     with (
-        one_line_errors(settings, (PlanError, MigrationError, ArchiveError, *refusals)),
+        one_line_errors(settings, _REFUSALS + refusals),
         psycopg.connect(
             settings.database_url, autocommit=True, application_name="burnstream-job"
         ) as connection,

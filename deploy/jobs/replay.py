@@ -37,6 +37,8 @@ from deploy.jobs.shadow import Job
 from deploy.jobs.source import Log, open_log
 from deploy.runtime.kafka import producer_options, reader_options, stop_in_time
 from deploy.runtime.progress_bar import Tell, tell_nobody
+from schemas.corrections import CORRECTION_FORMAT
+from schemas.formats import require_known, version_of
 from schemas.pricing import PriceBook
 from schemas.rated import Fold, Kind, RatedBatch
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
@@ -346,6 +348,10 @@ def _rated(
 
 def _decode(tools: Tools, partition: int, records: Sequence[Any]) -> list[DecodedRecord]:
     policy = tools.settings.timestamp_policy
+    for record in records:
+        if tools.quarantine.reason(partition, record.offset) is None:
+            what = f"offset {record.offset} of partition {partition}"
+            require_known(what, version_of(record.headers), CORRECTION_FORMAT)
     if not len(tools.quarantine):
         return decode_records(records, policy)
     return [
