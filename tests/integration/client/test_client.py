@@ -59,8 +59,8 @@ def test_an_event_waits_for_others_no_longer_than_told() -> None:
 def test_what_was_not_taken_is_sent_again_as_the_same(reply: Reply | None) -> None:
     """The same bytes, until the gateway has them."""
     # Nothing but the flush sends: however slow the machine is, they go together.
-    scripted, unhurried = scripted_gateway(reply, reply, TAKEN), {"batch_seconds": 60.0}
-    with scripted as gateway, client_of(gateway.url, **unhurried) as client:
+    scripted = scripted_gateway(reply, reply, TAKEN)
+    with scripted as gateway, client_of(gateway.url, batch_seconds=60.0) as client:
         ids = track(client, 3)
         assert client.flush(TIMEOUT)
 
