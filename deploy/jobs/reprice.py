@@ -162,16 +162,16 @@ def apply(connection: Connection, job: Job, tell: Tell = tell_nobody) -> int:
     """
     with shadow.only_run(connection, _APPLYING):
         total = compare(connection, job).events_changed
-        done = 0
+        done = written = 0
         last = ("", _FIRST_EVENT)
         tell(done, total)
         while events := _next(connection, job, last):
             last = (events[-1]["customer_id"], events[-1]["id"])
             with connection.transaction():
-                _write(connection, job, events)
+                written += _write(connection, job, events)
             done += len(events)
             tell(done, total)
-        return done
+        return written
 
 
 def corrections(connection: Connection, job: Job) -> Corrections:
@@ -199,8 +199,8 @@ def _next(connection: Connection, job: Job, last: tuple[str, str]) -> list[dict[
         ).fetchall()
 
 
-def _write(connection: Connection, job: Job, events: Sequence[dict[str, Any]]) -> None:
-    """Correct events in the transaction that is open; locks as the sinks take them."""
+def _write(connection: Connection, job: Job, events: Sequence[dict[str, Any]]) -> int:
+    """Correct events in the transaction that is open, and return how many; locks as the sinks'."""
     wallets = _wallets(connection, events)
     wanted = [
         Correction(
@@ -217,7 +217,8 @@ def _write(connection: Connection, job: Job, events: Sequence[dict[str, Any]]) -
     # Asked under the locks that a void takes, too: what it does not see of ours, we see of it.
     voided = _voided(connection, events)
     wanted = [one for one in wanted if one.event_id not in voided]
-    _copy(connection, job, correct(accounts, wanted, now))
+    rows = correct(accounts, wanted, now)
+    _copy(connection, job, rows)
     connection.execute(
         of_sinks("update_wallets"),
         {
@@ -226,6 +227,7 @@ def _write(connection: Connection, job: Job, events: Sequence[dict[str, Any]]) -
             "seqs": [account.last_seq for account in accounts.values()],
         },
     )
+    return len(rows)
 
 
 def _wallets(connection: Connection, events: Sequence[dict[str, Any]]) -> list[str]:

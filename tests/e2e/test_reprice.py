@@ -29,10 +29,11 @@ reprice.EVENTS_PER_TRANSACTION = 10
 write, count = reprice._write, 0
 def write_and_die(*arguments):
     global count
-    write(*arguments)
+    written = write(*arguments)
     count += 1
     if count == 3:
         os.kill(os.getpid(), signal.SIGKILL)
+    return written
 reprice._write = write_and_die
 from deploy.cli import main
 main()

@@ -5,8 +5,9 @@ FROM "CreditTransaction" correction
 LEFT JOIN "UsageEvent" event
     ON event.customer_id = correction.customer_id AND event.id = correction.usage_event_id
 LEFT JOIN "CreditTransaction" burn ON burn.id = correction.metadata->>'corrects'
-WHERE correction.idempotency_key LIKE 'reprice:%%'
-    AND correction.usage_event_id IS NOT NULL -- else a credit of somebody's whose key looks so
+-- Whatever names an event and has a key, but for the refunds of voids. What has none is the sinks' burn.
+WHERE correction.idempotency_key IS NOT NULL AND correction.idempotency_key NOT LIKE 'void:%%'
+    AND correction.usage_event_id IS NOT NULL
     AND (%(since)s::timestamptz IS NULL OR correction.created_at >= %(since)s)
     AND (
         event.id IS NULL

@@ -223,6 +223,10 @@ PLANTED: dict[str, tuple[str, set[str]]] = {
         corrected("txn-2", 20, "july"),
         {"CORRECTION_OF_NOTHING"},
     ),
+    "a burn has a key of nobody's": (
+        corrected("txn-2", 20).replace("'reprice:june:", "'x"),
+        {"CORRECTION_OF_NOTHING"},
+    ),
     "a voided event is not given back": (
         VOIDED.replace("EVENT", "01"),
         {"VOID_NOT_REFUNDED"},
