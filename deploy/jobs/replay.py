@@ -208,8 +208,8 @@ async def run(
             settings, job, prices or prices_of(connection, job), events_per_second
         ) as tools:
             with JobProgress(connection, job, spans, tell) as progress:
-                for span in spans:
-                    await rate_span(tools, job, span, revisions(connection, job, span), progress)
+                known = [revisions(connection, job, span) for span in spans]
+                await rate_spans(tools, job, spans, known, progress)
                 await apply_spans(tools, job, spans, progress)
     return shadow.finish(connection, job)
 
@@ -251,6 +251,31 @@ def revisions(connection: Connection, job: Job, span: Span) -> Revisions:
         [job.topic, span.partition, span.epoch, span.end],
     ).fetchall()
     return Revisions([row[0] for row in rows], [row[1] for row in rows])
+
+
+async def rate_spans(
+    tools: Tools,
+    job: Job,
+    spans: Sequence[Span],
+    known: Sequence[Revisions],
+    progress: JobProgress,
+) -> None:
+    """Rate the partitions side by side: while one waits for Kafka's word another is at work."""
+
+    async def rate(span: Span, of_span: Revisions) -> None:
+        reader = open_log(tools.settings, job.request)
+        try:
+            await rate_span(replace(tools, reader=reader), job, span, of_span, progress)
+        finally:
+            await reader.stop()
+
+    tasks = [asyncio.create_task(rate(*one)) for one in zip(spans, known, strict=True)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def rate_span(
