@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sinks.wallets import Account
-
-BALANCE_MAX = 2**63 - 1
+from sinks.wallets import BALANCE_MAX, Account
 
 
 class Entry(NamedTuple):
@@ -55,23 +53,7 @@ def reverse(accounts: Mapping[str, Account], entries: Sequence[Entry], now: int)
         if accounts[wallet].balance - net > BALANCE_MAX:
             raise RefundError(f"the balance of wallet {wallet!r} cannot go higher")
     return [
-        _refund(first[wallet], wallet, accounts[wallet], -net, now)
+        Refund(first[wallet], wallet, -net, *accounts[wallet].append(-net, now))
         for wallet, net in nets.items()
         if net
     ]
-
-
-def _refund(transaction_id: str, wallet_id: str, account: Account, amount: int, now: int) -> Refund:
-    before = account.balance
-    account.last_created_at = account.next_created_at(now)
-    account.balance = before + amount
-    account.last_seq += 1
-    return Refund(
-        transaction_id,
-        wallet_id,
-        amount,
-        before,
-        account.balance,
-        account.last_seq,
-        account.last_created_at,
-    )

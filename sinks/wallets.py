@@ -9,6 +9,7 @@ import numpy as np
 from sinks.binary_columns import Int64s
 
 BALANCE_MIN = -(2**63)
+BALANCE_MAX = 2**63 - 1
 
 Scope = tuple[str, str, str]  # customer, "team" | "user" | "customer", id within the customer
 
@@ -34,6 +35,17 @@ class Account:
         """Return the time of the next transaction: strictly behind the last one."""
         last = self.last_created_at
         return now if last is None or last < now else last + 1
+
+    def append(self, amount: int, now: int) -> tuple[int, int, int, int]:
+        """Move to the wallet's next transaction.
+
+        Returns the balance before and after it, its place in the chain, and its time.
+        """
+        before = self.balance
+        self.last_created_at = self.next_created_at(now)
+        self.balance = before + amount
+        self.last_seq += 1
+        return before, self.balance, self.last_seq, self.last_created_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sinks.wallets import BALANCE_MIN, Account
+from sinks.wallets import BALANCE_MAX, BALANCE_MIN, Account
 
-BALANCE_MAX = 2**63 - 1
 KEY_PREFIX = "reprice:"
 
 
@@ -79,10 +78,6 @@ def correct(
 
 def _row(account: Account, one: Correction, now: int) -> CorrectionRow:
     amount = one.credits_before - one.credits_after
-    before = account.balance
-    account.last_created_at = account.next_created_at(now)
-    account.balance = before + amount
-    account.last_seq += 1
     return CorrectionRow(
         one.customer_id,
         one.event_id,
@@ -91,8 +86,5 @@ def _row(account: Account, one: Correction, now: int) -> CorrectionRow:
         one.credits_after,
         "REFUND" if amount > 0 else "BURN",
         amount,
-        before,
-        account.balance,
-        account.last_seq,
-        account.last_created_at,
+        *account.append(amount, now),
     )

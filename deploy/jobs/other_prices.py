@@ -105,7 +105,7 @@ def book(own: Connection, job: Job) -> PriceBook:
 
 def _revision_known_at(own: Connection, job: Job, moment: datetime) -> int:
     row = own.execute(
-        sql.SQL("SELECT max(revision), min(known_from) FROM {} WHERE known_from <= %s").format(
+        sql.SQL("SELECT max(revision) FROM {} WHERE known_from <= %s").format(
             sql.Identifier(job.live_schema, "PriceHistory")
         ),
         [moment],

@@ -6,8 +6,7 @@ One repricing at a time applies.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -92,14 +91,10 @@ def begin(
     return job
 
 
-@contextmanager
-def own_tables(settings: StreamsSettings, job: Job) -> Iterator[Connection]:
+def own_tables(settings: StreamsSettings, job: Job) -> Connection:
     """Connect to the job's schema."""
     conninfo = shadow.conninfo_of(settings, job.schema)
-    with psycopg.connect(
-        conninfo, autocommit=True, application_name=shadow.APPLICATION_NAME
-    ) as own:
-        yield own
+    return psycopg.connect(conninfo, autocommit=True, application_name=shadow.APPLICATION_NAME)
 
 
 async def run(

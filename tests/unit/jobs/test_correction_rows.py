@@ -3,13 +3,12 @@
 import pytest
 
 from deploy.jobs.correction_rows import (
-    BALANCE_MAX,
     Correction,
     CorrectionError,
     correct,
     idempotency_key,
 )
-from sinks.wallets import Account
+from sinks.wallets import BALANCE_MAX, Account
 
 
 def correction(number: int, before: int, after: int, wallet: str = "w") -> Correction:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sinks.reversals import BALANCE_MAX, Entry, RefundError, reverse
-from sinks.wallets import Account
+from sinks.reversals import Entry, RefundError, reverse
+from sinks.wallets import BALANCE_MAX, Account
 
 
 def test_a_refund_goes_on_from_the_end_of_its_wallets_chain() -> None:
