@@ -32,6 +32,8 @@ from streams.settings import StreamsSettings
 
 JOB_HEADER = "job"
 CHUNK_EVENTS = 500
+# Its event alone would be charged and nothing undone.
+CORRECTION = "a correction: replay its letter, or send it again"
 ACKNOWLEDGEMENT_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 
@@ -129,6 +131,9 @@ async def write(
         for number, chunk in _chunks(todo):
             fit = []
             for one, record in await _read(settings, job, reader, chunk):
+                if record.void is not None:
+                    refused[one.event_id] = CORRECTION
+                    continue
                 event = cast("UsageEvent", record.events[one.index])
                 now_ms = time.time_ns() // 1_000_000
                 wrong = check_timestamp(event, now_ms, settings.timestamp_policy)

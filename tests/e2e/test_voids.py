@@ -1,5 +1,6 @@
 """Events voided and replaced by records of the log: given back once, booked again once."""
 
+import json
 from typing import Any
 
 import pytest
@@ -145,6 +146,22 @@ def test_what_cannot_be_corrected_is_a_letter(system: System, ledger: Ledger) ->
     wait_until_all_is_applied(system, ledger)
     assert of_event(ledger, late["event_id"]) == [("BURN", -CREDITS), ("REFUND", CREDITS)]
     assert len(letters(ledger)) == 5 + 3
+    system.burnstream("audit", "--log")
+
+
+@pytest.mark.timeout(240)
+def test_a_backfill_charges_no_half_of_a_correction(system: System, ledger: Ledger) -> None:
+    """An unknown customer's event and its replacement: the first is charged, the other named."""
+    late = "cust-voids-late"
+    original, new = event(late), event(late)
+    send(system, ledger, usual(original), correction(original, new, customer=late))
+    ledger.create_customer(late)
+    system.burnstream("replay", "today", "--prices", "now", "--json", check=False)
+    done = system.burnstream("backfill", "today", "--apply", "--json", check=False)
+    assert done.returncode == 1
+    assert list(json.loads(done.stdout)["refused"]) == [new["event_id"]]
+    assert ledger.charged().keys() >= {original["event_id"]}
+    assert new["event_id"] not in ledger.charged()
     system.burnstream("audit", "--log")
 
 
