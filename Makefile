@@ -34,8 +34,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python -a -x $(BIN)/uv || $(PYTHON) -m venv --clear $(VENV)
 	@test -x $(BIN)/uv \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m streams.quick.warm_up >/dev/null
 	@touch $@
 
 $(SERVERS): $(STAMP) deploy/local/kafka-jars.lock

@@ -16,13 +16,13 @@ IDENTITY_BYTES = 16
 
 # Each part is preceded by its length: without it customer "a" with key "bc" and customer "ab"
 # with key "c" would be one identity, and one tenant could suppress another's events.
-_LENGTHS = Struct("<cII").pack
+LENGTHS = Struct("<cII")
 
 
 @lru_cache(maxsize=16_384)  # ids have one length, and keys of one producer mostly, too
 def _begun(kind: bytes, customer_id: str, length: int) -> "blake2b":
     customer = customer_id.encode()
-    return blake2b(_LENGTHS(kind, len(customer), length) + customer, digest_size=IDENTITY_BYTES)
+    return blake2b(LENGTHS.pack(kind, len(customer), length) + customer, digest_size=IDENTITY_BYTES)
 
 
 class _OfCustomer:

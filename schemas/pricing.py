@@ -23,7 +23,7 @@ from schemas.events import UsageEvent
 CREDITS_PER_USD = 1_000
 COST_PLACES = 18
 ATTODOLLARS_PER_USD = 1_000_000_000_000_000_000  # 10 ** COST_PLACES
-_ATTODOLLARS_PER_CREDIT = ATTODOLLARS_PER_USD // CREDITS_PER_USD
+ATTODOLLARS_PER_CREDIT = ATTODOLLARS_PER_USD // CREDITS_PER_USD
 CUSTOM_UNITS_PER_USD = 100  # a custom unit costs a cent, that is, ten credits
 # More than anybody's bill; the sum over a rated batch must fit in 64 bits.
 CREDITS_MAX = 10**15
@@ -116,7 +116,7 @@ class _Billable(NamedTuple):
     absent: int
 
 
-class _Terms(NamedTuple):
+class Terms(NamedTuple):
     """What each part of an event costs at a moment.
 
     `tokens`: attodollars of one input and one output token, and the ids of their prices, where both
@@ -127,21 +127,21 @@ class _Terms(NamedTuple):
     tokens: tuple[int, int, tuple[str, ...]] | None = None
 
 
-def _terms(parts: list[tuple[_Billable, Price | None]]) -> _Terms:
+def _terms(parts: list[tuple[_Billable, Price | None]]) -> Terms:
     used = [price for (_, field, _), price in parts if price and field.endswith("_tokens")]
     if len(used) != len(_BILLABLE["TOKEN_USAGE"]):
-        return _Terms(parts)
+        return Terms(parts)
     (price_in, unit), (price_out, other_unit) = (price.ratio for price in used)
     if not unit == other_unit == ATTODOLLARS_PER_USD:
-        return _Terms(parts)
-    return _Terms(parts, (price_in, price_out, tuple(price.id for price in used)))
+        return Terms(parts)
+    return Terms(parts, (price_in, price_out, tuple(price.id for price in used)))
 
 
-class _Tariff(NamedTuple):
+class Tariff(NamedTuple):
     """What the parts of one event type cost when: `terms[i]` before `starts[i]`, then the next."""
 
     starts: list[datetime]
-    terms: list[_Terms]
+    terms: list[Terms]
 
 
 def _schedule(prices: Sequence[Price]) -> _Schedule:
@@ -181,31 +181,42 @@ class PriceBook:
         for price in prices:
             by_key.setdefault((price.provider, price.model, price.cost_type), []).append(price)
         self._prices = {key: _schedule(found) for key, found in by_key.items()}
-        self._tariffs: dict[tuple[str, str, str], _Tariff] = {}  # made when first asked for
+        self._tariffs: dict[tuple[str, str, str], Tariff] = {}  # made when first asked for
         for table in sorted(
             burn_tables, key=lambda t: (t.version, t.valid_from, t.created_at, t.id), reverse=True
         ):
             self._burn_tables.setdefault(table.customer_id, []).append(table)
 
-    def tariff(self, event_type: str, provider: str, model: str, at: datetime) -> "_Terms":
+    def tariff(self, event_type: str, provider: str, model: str, at: datetime) -> "Terms":
         """Return, for each billable part of an event type, what it costs at a moment."""
+        tariff = self.tariff_of(event_type, provider, model)
+        return tariff.terms[bisect_right(tariff.starts, at)]
+
+    def tariff_of(self, event_type: str, provider: str, model: str) -> "Tariff":
+        """Return what the billable parts of an event type cost whenever."""
         key = (event_type, provider, model)
         tariff = self._tariffs.get(key)
         if tariff is None:
             tariff = self._tariffs[key] = self._tariff(*key)
-        return tariff.terms[bisect_right(tariff.starts, at)]
+        return tariff
 
-    def _tariff(self, event_type: str, provider: str, model: str) -> "_Tariff":
+    def _tariff(self, event_type: str, provider: str, model: str) -> "Tariff":
         parts = [
             (part, self._prices.get((provider, model, part.cost_type), _NEVER))
             for part in _BILLABLE[event_type]
         ]
         starts = sorted({start for _, schedule in parts for start in schedule.starts})
-        before = _Terms([(part, None) for part, _ in parts])
+        before = Terms([(part, None) for part, _ in parts])
         since = [
             _terms([(part, schedule.at(start)) for part, schedule in parts]) for start in starts
         ]
-        return _Tariff(starts, [before, *since])
+        return Tariff(starts, [before, *since])
+
+    def has_prices(self, provider: str, model: str) -> bool:
+        """Tell whether tokens of the model ever cost something."""
+        return any(
+            (provider, model, part.cost_type) in self._prices for part in _BILLABLE["TOKEN_USAGE"]
+        )
 
     def has_burn_tables(self, customer_id: str) -> bool:
         """Tell whether the customer has rates of its own."""
@@ -250,7 +261,7 @@ def rate(event: UsageEvent, book: PriceBook) -> Rated | Unpriced:
         tokens_out: Any = event.get("output_tokens")
         if tokens_in and tokens_out:
             attodollars = tokens_in * price_in + tokens_out * price_out
-            whole_credits = -(-attodollars // _ATTODOLLARS_PER_CREDIT)
+            whole_credits = -(-attodollars // ATTODOLLARS_PER_CREDIT)
             if whole_credits <= CREDITS_MAX:
                 return Rated(whole_credits, attodollars, price_ids)
     return _rate_used(event, at, terms, book)
@@ -270,7 +281,7 @@ def _rate_custom(event: UsageEvent) -> Rated | Unpriced:
     return _rated(numerator, denominator * CUSTOM_UNITS_PER_USD, None, ())
 
 
-def _rate_used(event: UsageEvent, at: datetime, terms: _Terms, book: PriceBook) -> Rated | Unpriced:
+def _rate_used(event: UsageEvent, at: datetime, terms: Terms, book: PriceBook) -> Rated | Unpriced:
     provider, model = event["provider"], event["model"]
     numerator, denominator = 0, ATTODOLLARS_PER_USD
     price_ids: tuple[str, ...] = ()

@@ -129,8 +129,12 @@ class RatedBatch:
         return max((ms for _, ms in self.broker_times), default=0)
 
 
-def encode_batch(batch: RatedBatch) -> bytes:
-    """Return the value of the record: JSON with `events` at the top."""
+def encode_batch(batch: RatedBatch, encoded: bytes | None = None) -> bytes:
+    """Return the value of the record: JSON with `events` at the top.
+
+    `encoded`: the entries as JSON, with commas between, where they are that already; then the
+    batch's own need be no more than those that are corrections.
+    """
     has_corrections = any("voids" in entry for entry in batch.events)
     value: dict[str, Any] = {
         "format": FORMAT_WITH_CORRECTIONS if has_corrections else FORMAT,
@@ -140,7 +144,7 @@ def encode_batch(batch: RatedBatch) -> bytes:
         "next_offset": batch.next_offset,
         "price_revision": batch.price_revision,
         "broker_times": batch.broker_times,
-        "events": batch.events,
+        "events": batch.events if encoded is None else orjson.Fragment(b"[%b]" % encoded),
         "totals": batch.totals,
     }
     if batch.reason is not None:

@@ -23,7 +23,9 @@ def main() -> None:
 
     async def run() -> None:
         from streams.app import StreamsWorker
+        from streams.quick.warm_up import warm_up
 
+        warm_up()  # here: no watchdog runs yet, and nobody waits
         spare_batches()
         await StreamsWorker(settings, slot.folder, tracing=tracing).run()
 

@@ -23,7 +23,7 @@ one batch in flight. Any exception ends the process uncommitted: what was rated,
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -32,18 +32,18 @@ from deploy.runtime import exit as process_exit
 from deploy.runtime.runs import Run, RunsApp
 from deploy.runtime.tracing import Traces, Tracing, traced, traces_header
 from schemas.formats import NewerFormatError
-from schemas.rated import Cover, Fold, Kind, RatedBatch, Total, encode_batch
+from schemas.rated import BrokerTimes, Cover, Fold, Kind, RatedBatch, Total, encode_batch
 from streams.breaker import Breaker
-from streams.decode import DecodedRecord, decode_record, decode_records, parts, run_length
-from streams.dedupe import Judged, judge
+from streams.decode import decode_record
 from streams.errors import LogsDisagreeError
 from streams.guard import Admitted, Guard
 from streams.last_death import LastDeath
 from streams.log_reader import LOG_APPEND_TIME
 from streams.metrics import Metrics
-from streams.price import Verdicts, settle
 from streams.price_book import PriceTable, QuarantineTable
 from streams.producer import RatedProducer, Sent, headers_of
+from streams.quick.rating import JudgedPart, PartVerdicts, judge, settle
+from streams.quick.records import DecodedRecords, all_unusual, decode
 from streams.recovery import Recovery
 from streams.seen import SeenPartition, SeenTable
 from streams.settings import StreamsSettings
@@ -61,12 +61,12 @@ class Part:
 
     run: Run
     first_offset: int
-    records: Sequence[DecodedRecord]
+    records: DecodedRecords
     started: float
-    judged: Judged = field(default_factory=Judged)
-    verdicts: Verdicts = field(default_factory=Verdicts)
+    judged: JudgedPart | None = None
+    verdicts: PartVerdicts = field(default_factory=PartVerdicts)
     price_revision: int = 0
-    broker_times: list[tuple[int, int]] = field(default_factory=list)
+    broker_times: BrokerTimes = ()
     totals: list[Total] = field(default_factory=list)
     fold: Fold | None = None
     sent: Sent | None = None
@@ -82,7 +82,7 @@ class Part:
     @property
     def next_offset(self) -> int:
         """One beyond the last record."""
-        return self.records[-1].offset + 1
+        return self.records.next_offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class StreamsAgent:
                 self._settle(part)
                 _sum_up(part)
                 batch, fold = _batch_of(part), _fold_of(part)
-                encode_batch(batch)
+                encode_batch(batch, part.verdicts.encoded)
                 headers_of(batch, fold)
             except Exception:
                 log.exception("This record", partition=run.partition, offset=record.offset)
@@ -181,10 +181,8 @@ class StreamsAgent:
             return
         first_offset = admitted.first_offset
         settings = self._uses.settings
-        for records in parts(
-            self._decode(run.partition, admitted),
-            settings.batch_events_max,
-            settings.batch_bytes_max,
+        for records in self._decode(run.partition, admitted).parts(
+            settings.batch_events_max, settings.batch_bytes_max
         ):
             if not run.is_current:  # a rebalance waits, or the process ends
                 run.release()
@@ -219,13 +217,13 @@ class StreamsAgent:
 
     # The steps ------------------------------------------------------------------------------
 
-    def _decode(self, partition: int, admitted: Admitted) -> list[DecodedRecord]:
+    def _decode(self, partition: int, admitted: Admitted) -> DecodedRecords:
         policy = self._uses.settings.timestamp_policy
         quarantine = self._uses.quarantine
         if not len(quarantine):
-            return decode_records(admitted.records, policy)
+            return decode(admitted.records, policy)
         latest_ms = self._seen(partition).clock.latest_ms
-        return [
+        decoded = [
             decode_record(
                 record,
                 record.timestamp if record.timestamp_type == LOG_APPEND_TIME else latest_ms,
@@ -234,6 +232,7 @@ class StreamsAgent:
             )
             for record in admitted.records
         ]
+        return all_unusual(admitted.records, decoded)
 
     async def dedupe(self, part: Part) -> None:
         """Ask `seen` which events were charged before."""
@@ -244,7 +243,8 @@ class StreamsAgent:
         try:
             while True:
                 self._settle(part)
-                events, letters = len(part.verdicts.entries), part.verdicts.letters_by_customer
+                events = part.verdicts.events
+                letters = part.verdicts.others.letters_by_customer
                 now = time.monotonic()
                 if self._breaker.admits(now, events, letters):
                     self._breaker.count(now, events, letters)
@@ -260,6 +260,8 @@ class StreamsAgent:
             self._uses.metrics.stopped.set(1 if self._held else 0)
 
     def _settle(self, part: Part) -> None:
+        if part.judged is None:
+            raise AssertionError("priced before it was judged")
         book = self._uses.prices.book
         part.verdicts = settle(part.records, part.judged, book, self._uses.settings.window_ms)
         part.price_revision = book.revision
@@ -271,8 +273,8 @@ class StreamsAgent:
             "raise DEAD_LETTER_SHARE_MAX or DEAD_LETTER_COUNT_MIN and restart",
             partition=part.partition,
             offset=part.first_offset,
-            reasons={str(reason): n for reason, n in part.verdicts.letters.items()},
-            customers=len(part.verdicts.letters_by_customer),
+            reasons={str(reason): n for reason, n in part.verdicts.others.letters.items()},
+            customers=len(part.verdicts.others.letters_by_customer),
             price_revision=part.price_revision,
             dead_letter_share_max=settings.dead_letter_share_max,
             dead_letter_count_min=settings.dead_letter_count_min,
@@ -288,7 +290,9 @@ class StreamsAgent:
     async def send(self, part: Part) -> None:
         """Send the rated batch."""
         part.fold = _fold_of(part)
-        part.sent = await self._uses.producer.send(_batch_of(part), part.fold, *_more(part))
+        batch = _batch_of(part)
+        value = encode_batch(batch, part.verdicts.encoded)
+        part.sent = await self._uses.producer.send(value, batch, part.fold, *_more(part))
 
     async def await_acknowledgement(self, part: Part) -> None:
         """Wait until Kafka has the rated batch."""
@@ -304,7 +308,8 @@ class StreamsAgent:
         if part.rated_offset == state.rated_offset:
             if state.apply(part.fold, part.rated_offset) is not Cover.NEXT:
                 raise AssertionError(f"the batch at {part.first_offset} does not follow the fold")
-            self._uses.recovery.add_totals(_batch_of(part), part.rated_offset)
+            batch = _batch_of(part)
+            self._uses.recovery.add_totals(batch, part.verdicts.entries, part.rated_offset)
         else:
             self._uses.metrics.folds_again.inc()
             log.warning(
@@ -321,15 +326,15 @@ class StreamsAgent:
         self._measure(part)
 
     def _measure(self, part: Part) -> None:
-        metrics, verdicts = self._uses.metrics, part.verdicts
+        metrics, verdicts, others = self._uses.metrics, part.verdicts, part.verdicts.others
         metrics.batches.inc()
-        metrics.batch_events.observe(len(verdicts.entries))
+        metrics.batch_events.observe(verdicts.events)
         seconds = time.monotonic() - part.started
         metrics.batch_seconds.observe(seconds)
         metrics.events.labels("charged").inc(verdicts.charged)
-        metrics.events.labels("duplicate").inc(verdicts.duplicates)
-        metrics.events.labels("dead-letter").inc(verdicts.letter_count)
-        for reason, number in verdicts.letters.items():
+        metrics.events.labels("duplicate").inc(others.duplicates)
+        metrics.events.labels("dead-letter").inc(others.letter_count)
+        for reason, number in others.letters.items():
             metrics.dead_letters.labels(str(reason)).inc(number)
         if self._tracing is not None:
             self._tracing.spans("rate", part.traces, seconds, {"partition": part.partition})
@@ -339,8 +344,8 @@ class StreamsAgent:
             offsets=(part.first_offset, part.next_offset),
             ratedOffset=part.rated_offset,
             charged=verdicts.charged,
-            duplicates=verdicts.duplicates,
-            deadLetters=verdicts.letter_count,
+            duplicates=others.duplicates,
+            deadLetters=others.letter_count,
             processingTimeMs=round(seconds * 1_000),
         )
 
@@ -359,7 +364,7 @@ STEPS: tuple[Step, ...] = (
 
 
 def _sum_up(part: Part) -> None:
-    part.broker_times = run_length(part.records)
+    part.broker_times = part.records.run_length()
     part.totals = count(part.verdicts.charges, part.broker_times)
 
 
@@ -370,7 +375,7 @@ def _batch_of(part: Part) -> RatedBatch:
         next_offset=part.next_offset,
         price_revision=part.price_revision,
         broker_times=part.broker_times,
-        events=part.verdicts.entries,
+        events=part.verdicts.others.entries,  # the rest was encoded
         totals=part.totals,
     )
 
@@ -386,5 +391,5 @@ def _fold_of(part: Part) -> Fold:
         part.next_offset,
         part.broker_times,
         part.verdicts.positions,
-        b"".join(part.verdicts.identities),
+        part.verdicts.identities,
     )

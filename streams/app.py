@@ -43,6 +43,9 @@ log = structlog.get_logger("streams")
 CLIENT_ID = "streams"
 RETRY_SECONDS = 1.0
 GAUGES_INTERVAL_SECONDS = 5.0
+# What is done once a run weighs on more events the larger it is: 3,000 single ones are 3 MiB.
+RUN_RECORDS_MAX = 3_000
+RUN_BYTES_MAX = 3 << 20
 
 
 class StreamsWorker:
@@ -129,6 +132,9 @@ class StreamsWorker:
                 session_timeout_seconds=settings.session_timeout_seconds,
                 heartbeat_interval_seconds=settings.session_timeout_seconds / 4,
                 group_instance_id=settings.group_instance_id or None,
+                run_records_max=RUN_RECORDS_MAX,
+                run_bytes_max=RUN_BYTES_MAX,
+                buffered_bytes_max=4 * RUN_BYTES_MAX,
                 on_rebalance=self._metrics.rebalances.inc,
             ),
             resume_at=self._resume_at,

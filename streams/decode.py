@@ -52,7 +52,8 @@ class DecodedRecord(Struct, frozen=True):
     """One record of `usage.raw` and what it holds, in the order of its events.
 
     `value` of a CloudEvent: the event in our own form, so that a replay of its letter is charged.
-    `void` of a correction: what its one event takes the place of.
+    `void` of a correction: what its one event takes the place of. `first_index`: of the first event
+    here, where one is taken out of its record; then `value` holds that one alone.
     """
 
     offset: int
@@ -62,6 +63,7 @@ class DecodedRecord(Struct, frozen=True):
     events: Sequence[UsageEvent | Letter]
     replay_of: str | None = None
     void: Void | None = None
+    first_index: int = 0
 
     @property
     def is_judged(self) -> bool:
@@ -70,12 +72,13 @@ class DecodedRecord(Struct, frozen=True):
 
     def payload(self, index: int) -> bytes:
         """Return the original bytes of an event; slow, for events that become letters."""
-        event = self.events[index]
+        at = index - self.first_index
+        event = self.events[at]
         if self.void is not None or (isinstance(event, Letter) and event.is_whole_record):
             return self.value
         slices = _slices(self.value)
         if len(slices) == len(self.events):
-            return slices[index]
+            return slices[at]
         # A record that two JSON readers take differently: what was understood is kept.
         return self.value if isinstance(event, Letter) else orjson.dumps(event)
 
@@ -112,7 +115,7 @@ def _decode_plain(records: Sequence[Any], policy: TimestampPolicy) -> list[Decod
     broker_times = [record.timestamp for record in records]
     if not are_timely(plain.moments, min(broker_times), max(broker_times), policy):
         return None
-    told = [_told_by(headers) if (headers := record.headers) else None for record in records]
+    told = [told_by(headers) if (headers := record.headers) else None for record in records]
     if _CLOUD_EVENT in told or _CORRECTION in told:
         return None
     return [
@@ -128,7 +131,7 @@ def decode_record(
 ) -> DecodedRecord:
     """Read one record (aiokafka's); `quarantined` is the operator's reason to set it aside."""
     value: bytes = record.value or b""
-    told = _told_by(record.headers) if record.headers else None
+    told = told_by(record.headers) if record.headers else None
     if told is _CLOUD_EVENT:
         if quarantined is None:
             return _decode_cloud_event(record, value, broker_ms, policy)
@@ -226,7 +229,7 @@ def _sentence(errors: Sequence[FieldError]) -> str:
     return text[:MESSAGE_LENGTH_MAX]
 
 
-def _told_by(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
+def told_by(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
     """Return what headers tell of a record, or nothing.
 
     `_CORRECTION`, the origin of a replay, or `_CLOUD_EVENT`, the first of these that is there: a

@@ -99,7 +99,8 @@ class Guard:
         self._lost_since.pop(partition, None)
 
     def _check_records(self, partition: int, records: Sequence[Any]) -> None:
-        for record in records:
+        unusual = [r for r in records if r.headers or r.timestamp_type != LOG_APPEND_TIME]
+        for record in unusual:
             has_broker_time = record.timestamp_type == LOG_APPEND_TIME
             version = version_of(record.headers) if record.headers else FORMAT
             if has_broker_time and version <= CORRECTION_FORMAT:

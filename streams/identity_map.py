@@ -3,7 +3,7 @@
 A dict of objects takes three to five times as much, and hands them out one by one. Here entries
 stand in the order in which they were charged, in chunks of 24 bytes an entry; the oldest are
 dropped by whole chunks. A hash index of 8 bytes a slot tells the number of an identity's newest
-entry: open addressing, linear probing, thousands of identities looked up at once.
+entry: open addressing, linear probing, in a compiled loop.
 
 An entry that was dropped leaves its slot in the index: it counts as another identity's until the
 index is built anew, which takes nothing but the entries.
@@ -11,11 +11,13 @@ index is built anew, which takes nothing but the entries.
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.identity import IDENTITY_BYTES
+from streams.compiled import Numbers, Word, Words, compiled
 
 CHUNK_ENTRIES = 1 << 16
 # An index is built with so many entries per slot; anew when so many slots are taken, or when so few
@@ -25,9 +27,6 @@ LOAD_MAX = 0.65
 LOAD_MIN = 0.1
 SLOTS_MIN = 1 << 10
 
-# So few are looked up and indexed one by one: that takes less than to begin with arrays.
-FEW = 32
-
 NOT_FOUND = -1
 
 # A slot holds 32 bits of an identity, then 1 + the number of its newest entry; 0: it is free.
@@ -35,9 +34,6 @@ NUMBER_BITS = 32
 NUMBER_MASK = (1 << NUMBER_BITS) - 1
 WORD_BITS = np.uint64(NUMBER_BITS)
 WORD_MASK = np.uint64(NUMBER_MASK)
-
-Words = NDArray[np.uint64]
-Numbers = NDArray[np.int64]
 
 
 def _words_of(identities: bytes) -> Words:
@@ -66,7 +62,7 @@ class IdentityMap:
         self._make_slots(SLOTS_MIN)
         self._taken = 0
         # Nobody can choose ids that all want the same slots.
-        self._multiplier = secrets.randbits(64) | 1
+        self._multiplier = np.uint64(secrets.randbits(64) | 1)
 
     def __len__(self) -> int:
         """Entries; an identity that was charged again has two until its first is dropped."""
@@ -111,28 +107,17 @@ class IdentityMap:
         """Return the position of each identity's newest entry, `NOT_FOUND` where there is none."""
         self.index()
         keys = _words_of(identities)
-        if len(keys) <= FEW:
-            return [self._find_one(self._place_one(low), low, high) for low, high in keys.tolist()]
-        found = [NOT_FOUND] * len(keys)
-        slots, left = self._place(keys), np.arange(len(keys))
-        while len(left) > FEW:
-            there = self._slots[slots]
-            is_left = there != 0
-            alike = np.flatnonzero(is_left & _are_alike(there, keys[left, 1]))
-            if alike.size:
-                is_same, positions = self._compare(_numbers_of(there[alike]), keys[left[alike]])
-                same = alike[is_same]
-                for which, position in zip(
-                    left[same].tolist(), positions[is_same].tolist(), strict=True
-                ):
-                    found[which] = position
-                is_left[same] = False
-            left, slots = left[is_left], self._following(slots[is_left])
-        for which, slot, key in zip(
-            left.tolist(), slots.tolist(), keys[left].tolist(), strict=True
-        ):
-            found[which] = self._find_one(slot, *key)
-        return found
+        found = np.full(len(keys), NOT_FOUND, np.int64)
+        which, slots = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+        count = _probe(self._slots, keys, self._multiplier, which, slots)
+        if count:
+            which, slots = which[:count], slots[:count]
+            is_same, positions = self._compare(_numbers_of(self._slots[slots]), keys[which])
+            found[which[is_same]] = positions[is_same]
+            is_left = ~is_same
+            for one, slot in zip(which[is_left].tolist(), slots[is_left].tolist(), strict=True):
+                found[one] = self._find_one(slot, *keys[one].tolist())
+        return found.tolist()
 
     def index(self, entries_max: int | None = None) -> bool:
         """Take entries into the index, all or about so many; tell whether any are left.
@@ -165,39 +150,13 @@ class IdentityMap:
         self._slots_one = memoryview(self._slots.data)  # an array is slow one by one
 
     def _insert(self, keys: Words, first_number: int) -> None:
-        if len(keys) <= FEW:
-            for number, (low, high) in enumerate(keys.tolist(), first_number + 1):
-                entry = high & ~NUMBER_MASK | number
-                self._insert_one(self._place_one(low), low, high, entry)
-            return
-        slots = self._place(keys)
-        numbers = np.arange(1, len(keys) + 1) + first_number
-        own = keys[:, 1] & ~WORD_MASK | numbers.view(np.uint64)
-        while len(own) > FEW:
-            is_free = self._slots[slots] == 0
-            # Of several that want one slot any may have it: the others see whose it is.
-            self._slots[slots[is_free]] = own[is_free]
-            there = self._slots[slots]
-            is_left = there != own
-            self._taken += int(np.count_nonzero(is_free & ~is_left))
-            steps = np.ones(len(own), np.int64)
-            alike = np.flatnonzero(is_left & _are_alike(there, own))
-            if alike.size:
-                others = keys[_numbers_of(own[alike]) - first_number]
-                is_same, _ = self._compare(_numbers_of(there[alike]), others)
-                same = alike[is_same]
-                is_older = there[same] < own[same]
-                is_left[same[~is_older]] = False
-                # Whoever is newer takes the slot, and looks again whether it is still the newest.
-                newer = same[is_older]
-                self._slots[slots[newer]] = own[newer]
-                steps[newer] = 0
-            slots, own = self._following(slots[is_left], steps[is_left]), own[is_left]
-        left = keys[_numbers_of(own) - first_number]
-        for slot, entry, (low, high) in zip(
-            slots.tolist(), own.tolist(), left.tolist(), strict=True
-        ):
-            self._insert_one(slot, low, high, entry)
+        which, slots = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+        count = _fill(self._slots, keys, self._multiplier, first_number + 1, which, slots)
+        self._taken += len(keys) - count
+        # The same identity again, or another one that looks like it so far: an entry decides.
+        for one, slot in zip(which[:count].tolist(), slots[:count].tolist(), strict=True):
+            low, high = keys[one].tolist()
+            self._insert_one(slot, low, high, high & ~NUMBER_MASK | first_number + 1 + one)
 
     def _find_one(self, slot: int, low: int, high: int) -> int:
         there = self._slots_one[self._walk(slot, low, high)]
@@ -231,20 +190,6 @@ class IdentityMap:
         chunk, at = self._chunk_of(number)
         return bool(chunk.keys[at].tolist() == [low, high])
 
-    def _place(self, keys: Words) -> Numbers:
-        """Return the slot where each identity is looked for first."""
-        mixed = keys[:, 0] * np.uint64(self._multiplier) >> WORD_BITS
-        return (mixed * np.uint64(len(self._slots)) >> WORD_BITS).view(np.int64)
-
-    def _place_one(self, low: int) -> int:
-        mixed = (low * self._multiplier & (1 << 64) - 1) >> NUMBER_BITS
-        return mixed * len(self._slots_one) >> NUMBER_BITS
-
-    def _following(self, slots: Numbers, steps: Numbers | int = 1) -> Numbers:
-        following = slots + steps
-        following[following == len(self._slots)] = 0
-        return following
-
     def _chunk_of(self, number: int) -> tuple[_Chunk, int]:
         """Return the chunk of an entry, and where in it the entry stands."""
         which, at = divmod(number - self._chunks_from, CHUNK_ENTRIES)
@@ -267,6 +212,48 @@ def _numbers_of(there: Words) -> Numbers:
     return (there & WORD_MASK).view(np.int64) - 1
 
 
-def _are_alike(there: Words, others: Words) -> NDArray[np.bool]:
-    alike: NDArray[np.bool] = there ^ others <= WORD_MASK
+@compiled
+def _first_alike(slots: Words, low: Word, high: Word, multiplier: Word) -> Word:
+    """Return the first slot that is free or holds the same 32 bits, from where one looks first."""
+    mixed = low * multiplier >> WORD_BITS
+    slot: Any = np.int64(mixed * np.uint64(len(slots)) >> WORD_BITS)
+    while slots[slot] and slots[slot] ^ high > WORD_MASK:
+        slot += 1
+        if slot == len(slots):
+            slot = 0
+    return slot
+
+
+@compiled
+def _probe(
+    slots: Words, keys: Words, multiplier: Word, which: Numbers, slots_alike: Numbers
+) -> int:
+    """Return how many identities may be there; the last two tell which, and in which slot."""
+    alike = 0
+    for number in range(len(keys)):
+        slot = _first_alike(slots, keys[number, 0], keys[number, 1], multiplier)
+        if slots[slot]:
+            which[alike], slots_alike[alike] = number, slot
+            alike += 1
+    return alike
+
+
+@compiled
+def _fill(  # noqa: PLR0917 -- arrays in, arrays out
+    slots: Words,
+    keys: Words,
+    multiplier: Word,
+    first_entry: int,
+    which: Numbers,
+    slots_alike: Numbers,
+) -> int:
+    """Put identities into free slots; return how many have none, as `_probe` does."""
+    alike = 0
+    for number in range(len(keys)):
+        slot = _first_alike(slots, keys[number, 0], keys[number, 1], multiplier)
+        if slots[slot]:
+            which[alike], slots_alike[alike] = number, slot
+            alike += 1
+        else:
+            slots[slot] = keys[number, 1] & ~WORD_MASK | np.uint64(first_entry + number)
     return alike

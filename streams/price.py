@@ -58,7 +58,7 @@ def settle(
     judgements = zip(judged.identities, judged.of_positions, strict=True)
     for record in records:
         offset = record.offset
-        for index, event in enumerate(record.events):
+        for index, event in enumerate(record.events, record.first_index):
             identities, of_position = next(judgements)
             if isinstance(event, Letter):
                 _add_letter(verdicts, record, index, event)
@@ -88,7 +88,7 @@ def settle(
             if record.void is not None:
                 entry["voids"] = record.void
             entries.append(entry)
-            charges.append((event["customer_id"], offset, cost.credits, cost.cost_attodollars))
+            charges.append((event["customer_id"], offset, cost.credits, cost.cost_attodollars, 1))
             position = pack_position(offset, index)
             if is_repeated:
                 charged |= dict.fromkeys(identities, (position, record.broker_ms))

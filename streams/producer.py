@@ -8,7 +8,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 
 from schemas.dead_letter import FORMAT_HEADER
-from schemas.rated import FOLD_HEADER, TOTALS_HEADER, Fold, RatedBatch, encode_batch, pack_fold
+from schemas.rated import FOLD_HEADER, TOTALS_HEADER, Fold, RatedBatch, pack_fold
 from streams.metrics import Metrics
 
 UNKNOWN_OFFSET = -1
@@ -34,14 +34,15 @@ class RatedProducer:
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
 
-    async def send(self, batch: RatedBatch, fold: Fold, *more: tuple[str, bytes]) -> Sent:
+    async def send(
+        self, value: bytes, batch: RatedBatch, fold: Fold, *more: tuple[str, bytes]
+    ) -> Sent:
         """Hand a batch to the client, which sends it at once; the deadline begins.
 
-        `more`: headers that no fold needs.
+        `value`: the batch encoded. `more`: headers that no fold needs.
 
         Raises TimeoutError as `acknowledged` does.
         """
-        value = encode_batch(batch)
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         async with asyncio.timeout_at(deadline):
             metadata = await self._producer.send(

@@ -7,7 +7,8 @@ resume from; neither Kafka's committed offsets nor Faust's are believed (rule 2)
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import orjson
@@ -17,6 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.rated import (
     TOTALS_HEADER,
     Cover,
+    Entry,
     Kind,
     RatedBatch,
     Total,
@@ -251,13 +253,15 @@ class Recovery:
         elif covering is Cover.NEXT and fold.kind is Kind.NEW_EPOCH:
             self._burns.begin_epoch(partition)
 
-    def add_totals(self, batch: RatedBatch, rated_offset: int) -> None:
-        """Add the totals of a batch that this worker wrote itself."""
+    def add_totals(
+        self, batch: RatedBatch, entries: Callable[[], list[Entry]], rated_offset: int
+    ) -> None:
+        """Add the totals of a batch that this worker wrote itself; `entries` returns all of it."""
         first = batch.first_offset
         if self._counts_whole(batch.partition, first, first):
             self._burns.add(batch.partition, batch.totals, batch.next_offset, rated_offset)
         else:
-            self._add_charges(batch, first, rated_offset)
+            self._add_charges(replace(batch, events=entries()), first, rated_offset)
 
     def _counts_whole(self, partition: int, first_offset: int, below: int) -> bool:
         return max(below, self._burns.counted_to(partition)) <= first_offset

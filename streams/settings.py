@@ -27,7 +27,9 @@ class StreamsSettings(RuntimeSettings):
     batch_events_max: int = Field(
         BATCH_EVENTS_MAX, ge=1, le=BATCH_EVENTS_LIMIT, description="events of a rated batch"
     )
-    batch_bytes_max: int = Field(1 << 20, ge=1 << 10, description="size of a rated batch, about")
+    batch_bytes_max: int = Field(
+        4 << 20, ge=1 << 10, description="size of a rated batch, at most about"
+    )
     send_timeout_seconds: float = Field(
         30.0, gt=0, description="for Kafka to acknowledge a rated batch; then the worker restarts"
     )

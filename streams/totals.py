@@ -24,8 +24,8 @@ PERIOD_SLACK_MS = 2 * HOUR_MS
 PeriodKind = Literal["hour", "day"]
 # customer, kind of period, its start in epoch milliseconds
 BurnKey = tuple[str, PeriodKind, int]
-# customer, offset in `usage.raw`, credits, attodollars
-Charge = tuple[str, int, int, int]
+# customer, offset in `usage.raw`, credits, attodollars, events
+Charge = tuple[str, int, int, int, int]
 
 _LENGTH_MS: dict[PeriodKind, int] = {"hour": HOUR_MS, "day": DAY_MS}
 _KEPT_MS: dict[PeriodKind, int] = {"hour": HOURS_KEPT_MS, "day": DAYS_KEPT_MS}
@@ -47,20 +47,21 @@ def charges_of(entries: Iterable[Entry]) -> Iterator[Charge]:
     for entry in entries:
         if entry["verdict"] == "charged":
             cost_attodollars = attodollars_from_text(entry["cost_usd"])
-            yield entry["event"]["customer_id"], entry["offset"], entry["credits"], cost_attodollars
+            customer_id = entry["event"]["customer_id"]
+            yield customer_id, entry["offset"], entry["credits"], cost_attodollars, 1
 
 
 def count(charges: Iterable[Charge], broker_times: Sequence[tuple[int, int]]) -> list[Total]:
     """Return totals per (customer, hour) of charges by offset, given run-length broker times."""
     sums: dict[tuple[str, int], list[int]] = {}
     for hour, some in _by_hour(charges, broker_times):
-        for customer, _, whole_credits, cost_attodollars in some:
+        for customer, _, whole_credits, cost_attodollars, events in some:
             total = sums.get((customer, hour))
             if total is None:
                 total = sums[customer, hour] = [0, 0, 0]
             total[0] += whole_credits
             total[1] += cost_attodollars
-            total[2] += 1
+            total[2] += events
     return [
         (customer, period_text(hour), whole, cost_text(cost), events)
         for (customer, hour), (whole, cost, events) in sums.items()
@@ -207,10 +208,10 @@ class BurnTotals:
         """Add what counts of a batch, but what burns of an earlier rated log hold already."""
         sums: dict[BurnKey, list[int]] = {}
         for hour, some in _by_hour(charges, broker_times):
-            for customer, offset, whole, atto in some:
+            for customer, offset, whole, atto, events in some:
                 for key in _keys(customer, hour):
                     if offset >= self._counted_to.get(key, 0):
-                        _sum(sums, key, whole, atto, 1)
+                        _sum(sums, key, whole, atto, events)
         self._add(sums, next_offset, rated_offset)
 
     def _add(

@@ -40,7 +40,7 @@ from deploy.runtime.progress_bar import Tell, tell_nobody
 from schemas.corrections import CORRECTION_FORMAT
 from schemas.formats import require_known, version_of
 from schemas.pricing import PriceBook
-from schemas.rated import Fold, Kind, RatedBatch
+from schemas.rated import Fold, Kind, RatedBatch, encode_batch
 from schemas.topics import RATED_MESSAGE_BYTES_MAX
 from sinks.agent import apply
 from sinks.batch import RatedRecord, read_record
@@ -405,7 +405,7 @@ async def _send(  # noqa: PLR0917 -- a batch, and where it goes
     wanted = [entry for entry in batch.events if is_wanted(entry, job.request)]
     batch = replace(batch, first_offset=position, events=wanted)
     fold = replace(fold, first_offset=position)
-    sent = await tools.producer.send(batch, fold)
+    sent = await tools.producer.send(encode_batch(batch), batch, fold)
     seen.apply(fold, await tools.producer.acknowledged(sent))
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,7 +162,7 @@ def record_bytes(record: Record) -> int:
     """Return what a record takes in memory, about: also one without a value is not for nothing."""
     size = RECORD_OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
     if record.headers:
-        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+        size += sum([len(name) + len(value or b"") for name, value in record.headers])
     return size
 
 
@@ -171,17 +173,13 @@ def cut(
 
     Yields each run with its size in bytes.
     """
-    run: list[Record] = []
-    size = 0
-    for record in records:
-        length = record_bytes(record)
-        if run and (len(run) >= records_max or size + length > bytes_max):
-            yield run, size
-            run, size = [], 0
-        run.append(record)
-        size += length
-    if run:
-        yield run, size
+    ends = list(accumulate(map(record_bytes, records)))
+    first = begin = 0
+    while first < len(records):
+        fitting = bisect_right(ends, begin + bytes_max, first, min(first + records_max, len(ends)))
+        following = max(fitting, first + 1)
+        yield list(records[first:following]), ends[following - 1] - begin
+        first, begin = following, ends[following - 1]
 
 
 class RunSchema(faust.Schema):  # type: ignore[type-arg] # generic for type checkers only

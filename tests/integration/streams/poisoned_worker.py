@@ -9,13 +9,11 @@ _module: Any = agent
 _judge = _module.judge
 
 
-def judge(records: Any, seen: Any) -> Any:
+def judge(part: Any, seen: Any) -> Any:
     """Fail on a poisoned event, else judge."""
-    for record in records:
-        for event in record.events:
-            if isinstance(event, dict) and event["feature_id"] == "poison":
-                raise LookupError("a bug")
-    return _judge(records, seen)
+    if any(b'"feature_id":"poison"' in record.value for record in part.records):
+        raise LookupError("a bug")
+    return _judge(part, seen)
 
 
 _module.judge = judge

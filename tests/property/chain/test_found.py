@@ -13,6 +13,7 @@ from sinks.batch import RatedRecord, Reached, clip, read_record
 from streams.agent import Part, Parts, StreamsAgent
 from streams.dedupe import judge
 from streams.price import settle
+from streams.quick.records import all_unusual
 from streams.seen import SeenPartition
 from tests.property.chain.folding import METRICS, Table, complete, recovery_of
 from tests.property.chain.model import STEADY
@@ -84,8 +85,8 @@ def test_a_worker_folds_anew_when_the_log_lost_its_end() -> None:
     settings = SimpleNamespace(dead_letter_share_max=1, dead_letter_count_min=1)
     uses = SimpleNamespace(settings=settings, table=table, recovery=recovery, metrics=METRICS)
     agent = StreamsAgent(cast("Parts", uses))
-    records = decoded_log([(0, [], False)] * 3)
-    part = Part(cast("Run", SimpleNamespace(partition=0)), 2, records[2:], 0.0)
+    records = decoded_log([(0, [], False)] * 3)[2:]
+    part = Part(cast("Run", SimpleNamespace(partition=0)), 2, all_unusual(records, records), 0.0)
     part.fold, part.rated_offset = fold, world.append_rated(batch, fold)
 
     complete(agent.remember(part))

@@ -9,12 +9,13 @@ from prometheus_client import CollectorRegistry
 
 from streams import agent as agent_module
 from streams.agent import Part, Parts, StreamsAgent
-from streams.dedupe import judge
 from streams.metrics import Metrics
 from streams.price_book import PriceTable, QuarantineTable
+from streams.quick.rating import judge
+from streams.quick.records import decode
 from streams.seen import SeenPartition
 from streams.settings import StreamsSettings
-from tests.unit.streams.raw_records import PRICES, decoded, event, price_record, raw
+from tests.unit.streams.raw_records import NO_LIMIT, PRICES, event, price_record, raw
 
 if TYPE_CHECKING:
     from deploy.runtime.runs import Run
@@ -80,7 +81,7 @@ def test_no_record_is_named_when_each_can_be_rated() -> None:
 def part_of(agent: StreamsAgent, customers: int) -> Part:
     """Return a part of nine events of so many customers."""
     own = [event(number, customer_id=f"cust-{number % customers}") for number in range(9)]
-    records = decoded(raw(0, *own))
+    records = decode([raw(0, *own)], NO_LIMIT)
     part = Part(cast("Run", SimpleNamespace(partition=0, is_current=True)), 0, records, 0.0)
     part.judged = judge(records, agent._seen(0))
     return part
@@ -115,4 +116,4 @@ async def test_a_part_of_two_customers_letters_goes_on() -> None:
     part = part_of(agent, customers=2)
     async with asyncio.timeout(5):
         await agent.price(part)
-    assert part.verdicts.letter_count == 9
+    assert part.verdicts.others.letter_count == 9

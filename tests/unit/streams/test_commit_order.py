@@ -240,7 +240,7 @@ async def test_a_batch_that_kafka_does_not_acknowledge_is_waited_for_so_long() -
     )
     batch = RatedBatch(0, 0, 1, 0, [], [])
     fold = Fold(batch.kind, 0, 1, [], array("q"), b"")
-    sent = await producer.send(batch, fold)
+    sent = await producer.send(b"{}", batch, fold)
 
     async with asyncio.timeout(20):
         with pytest.raises(TimeoutError):

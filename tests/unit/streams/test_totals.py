@@ -94,7 +94,7 @@ def test_burns_outlive_the_log_they_were_counted_from() -> None:
     assert (burns.rated_end, burns.last.position) == (10, 5)
     burns.settle_on_log(is_same=False)
     assert (burns.counted_to, burns.folded_to) == (5, 0)
-    charges = [("c", 4, 15, 15 * 10**15), ("d", 4, 20, 20 * 10**15), ("c", 6, 10, 10**16)]
+    charges = [("c", 4, 15, 15 * 10**15, 1), ("d", 4, 20, 20 * 10**15, 1), ("c", 6, 10, 10**16, 1)]
     burns.add_charges(charges, TIMES, 7, 0)
     changed = burns.take_changed()
     assert changed[HOUR_KEY] == Burn(25, 25 * 10**15, 2, 7, rated_offset=0, rated_log=1)
@@ -114,7 +114,7 @@ def test_a_successor_reads_burns_of_two_logs() -> None:
     burns.settle_on_log(is_same=True)
     assert (burns.rated_end, burns.folded_to, burns.counted_to) == (1, 0, 3)
     assert burns.take_changed() == {HOUR_KEY: later}  # A former owner wrote over it.
-    burns.add_charges([("d", 2, 15, 15 * 10**15), ("d", 4, 20, 20 * 10**15)], TIMES, 7, 0)
+    burns.add_charges([("d", 2, 15, 15 * 10**15, 1), ("d", 4, 20, 20 * 10**15, 1)], TIMES, 7, 0)
     assert burns.take_changed()[OTHER_HOUR_KEY].credits == 35
 
 
@@ -125,5 +125,5 @@ def test_in_a_new_epoch_positions_of_a_lost_log_mean_nothing() -> None:
     burns.settle_on_log(is_same=False)
     burns.begin_epoch()
     assert burns.counted_to == 0
-    burns.add_charges([("c", 0, 10, 10**16)], TIMES, 1, 1)
+    burns.add_charges([("c", 0, 10, 10**16, 1)], TIMES, 1, 1)
     assert burns.take_changed()[HOUR_KEY].credits == 25

@@ -1,6 +1,7 @@
 from base64 import b64decode
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from schemas.dead_letter import Reason
@@ -8,9 +9,12 @@ from schemas.pricing import PriceBook
 from schemas.rated import Fold, Kind
 from streams.dedupe import judge
 from streams.price import Verdicts, settle
+from streams.quick import rating
+from streams.quick.records import decode
 from streams.seen import SeenPartition
 from tests.unit.streams.raw_records import (
     HOUR_MS,
+    NO_LIMIT,
     NOW_MS,
     WINDOW_MS,
     RawRecord,
@@ -33,9 +37,13 @@ def seen() -> SeenPartition:
 def rate(
     seen: SeenPartition, *records: RawRecord, book: PriceBook | None = None
 ) -> tuple[Verdicts, list[Any]]:
-    """Give the records their verdicts, remember them as the agent does, return a short form."""
+    """Give the records their verdicts, both ways, and remember them; return a short form, too."""
     found = decoded(*records)
     verdicts = settle(found, judge(found, seen), book or price_book(), WINDOW_MS)
+    part = decode(records, NO_LIMIT)
+    quick = rating.settle(part, rating.judge(part, seen), book or price_book(), WINDOW_MS)
+    assert orjson.dumps(quick.entries()) == orjson.dumps(verdicts.entries)
+    assert quick.identities == b"".join(verdicts.identities)
     fold = Fold(
         Kind.RATED,
         seen.fold.next_offset,
