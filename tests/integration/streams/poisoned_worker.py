@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from streams import agent
 from streams.__main__ import main
 
@@ -11,7 +13,10 @@ _judge = _module.judge
 
 def judge(part: Any, seen: Any) -> Any:
     """Fail on a poisoned event, else judge."""
-    if any(b'"feature_id":"poison"' in record.value for record in part.records):
+    events = [orjson.loads(part.row_text(row)) for row in range(len(part.rows))]
+    for record in part.unusual.values():
+        events += [event for event in record.events if isinstance(event, dict)]
+    if any(event["feature_id"] == "poison" for event in events):
         raise LookupError("a bug")
     return _judge(part, seen)
 
