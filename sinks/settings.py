@@ -11,7 +11,7 @@ class SinkSettings(RuntimeSettings):
     """What a sink worker reads beside what every process reads."""
 
     sink_batch_events: int = Field(
-        5_000, ge=1, le=100_000, description="events that close a transaction's gathering"
+        10_000, ge=1, le=100_000, description="events that close a transaction's gathering"
     )
     sink_batch_milliseconds: int = Field(
         20, ge=0, le=10_000, description="how long the first event of a gathering waits for more"

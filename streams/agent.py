@@ -220,7 +220,7 @@ class StreamsAgent:
     def _decode(self, partition: int, admitted: Admitted) -> DecodedRecords:
         policy = self._uses.settings.timestamp_policy
         quarantine = self._uses.quarantine
-        if not len(quarantine):
+        if not quarantine.holds_any(partition, admitted.records):
             return decode(admitted.records, policy)
         latest_ms = self._seen(partition).clock.latest_ms
         decoded = [

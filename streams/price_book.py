@@ -4,7 +4,7 @@ A reader without a group per worker instead of Faust's GlobalTable, which applie
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -97,6 +97,11 @@ class QuarantineTable:
     def reason(self, partition: int, offset: int) -> str | None:
         """Return why a position is set aside, None when it is not."""
         return self._reasons.get((partition, offset))
+
+    def holds_any(self, partition: int, records: Iterable[Any]) -> bool:
+        """Tell whether one of a partition's records is set aside: mostly, none ever was."""
+        reasons = self._reasons
+        return bool(reasons) and any((partition, one.offset) in reasons for one in records)
 
     def __len__(self) -> int:
         return len(self._reasons)

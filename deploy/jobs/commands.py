@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
 import typer
 
+from deploy.jobs.options import Archive, Customers, End, Features, Models, Name, Rate, Start
 from deploy.jobs.plan import PlanError, Request
 from deploy.runtime.command_line import Json, examples, one_line_errors, show
 from deploy.runtime.exit import ExitCode
@@ -25,11 +25,6 @@ _REFUSALS = (PlanError, MigrationError, ArchiveError, NewerFormatError)
 
 app = typer.Typer()
 
-_Name = Annotated[str, typer.Argument(metavar="JOB", help="Names the job, its schema and topic.")]
-_Rate = Annotated[
-    float, typer.Option("--events-per-second", min=1, help="At most; live work goes first.")
-]
-
 
 @app.command(
     epilog=examples(
@@ -41,24 +36,16 @@ _Rate = Annotated[
 )
 def replay(
     *,
-    name: _Name,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="A time, PARTITION:OFFSET[,...] or a batch id."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", help="Likewise; what the ledger has by default.")
-    ] = None,
-    customers: Annotated[list[str] | None, typer.Option("--customer")] = None,
-    models: Annotated[list[str] | None, typer.Option("--model")] = None,
-    features: Annotated[list[str] | None, typer.Option("--feature")] = None,
+    name: Name,
+    start: Start = None,
+    end: End = None,
+    customers: Customers = None,
+    models: Models = None,
+    features: Features = None,
     source: Annotated[
         str | None, typer.Option(help="Another topic of usage events; usage.raw by default.")
     ] = None,
-    archive: Annotated[
-        Path | None,
-        typer.Option(help="A folder of `burnstream archive`, read before the topic."),
-    ] = None,
+    archive: Archive = None,
     prices: Annotated[
         str,
         typer.Option(
@@ -69,7 +56,7 @@ def replay(
         list[int] | None,
         typer.Option("--partition", help="Only these here; other processes take the rest."),
     ] = None,
-    rate: _Rate = 5_000,
+    rate: Rate = 5_000,
     drop: Annotated[bool, typer.Option("--drop", help="Remove the job instead.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -180,9 +167,9 @@ def ledger(
 )
 def backfill(
     *,
-    name: _Name,
+    name: Name,
     apply: Annotated[bool, typer.Option("--apply", help="Charge; else it is told only.")] = False,
-    rate: _Rate = 1_000,
+    rate: Rate = 1_000,
     wait_seconds: Annotated[
         float, typer.Option(min=0, help="For the ledger to settle what was written.")
     ] = 300,

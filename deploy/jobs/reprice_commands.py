@@ -10,6 +10,7 @@ import typer
 
 from deploy.jobs.commands import ledger
 from deploy.jobs.correction_rows import CorrectionError
+from deploy.jobs.options import Archive, Customers, End, Features, Models, Name, Rate, Start
 from deploy.jobs.other_prices import NAME_PREFIX, OtherPrices
 from deploy.jobs.plan import Request
 from deploy.jobs.price_report import Format, Report
@@ -30,9 +31,7 @@ app = typer.Typer()
 )
 def reprice(
     *,
-    name: Annotated[
-        str, typer.Argument(metavar="JOB", help="Names the job, its schema and its topic.")
-    ],
+    name: Name,
     prices: Annotated[
         list[Path] | None,
         typer.Option(
@@ -48,20 +47,12 @@ def reprice(
         str | None,
         typer.Option(help="What was known at that time (with its zone); by itself: what is now."),
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="A time, PARTITION:OFFSET[,...] or a batch id."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", help="Likewise; what the ledger has by default.")
-    ] = None,
-    customers: Annotated[list[str] | None, typer.Option("--customer")] = None,
-    models: Annotated[list[str] | None, typer.Option("--model")] = None,
-    features: Annotated[list[str] | None, typer.Option("--feature")] = None,
-    archive: Annotated[
-        Path | None,
-        typer.Option(help="A folder of `burnstream archive`, read before the topic."),
-    ] = None,
+    start: Start = None,
+    end: End = None,
+    customers: Customers = None,
+    models: Models = None,
+    features: Features = None,
+    archive: Archive = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Write the corrections; else it is told only.")
     ] = False,
@@ -69,9 +60,7 @@ def reprice(
         Path | None, typer.Option("--report", help="Where the report goes; reprice-JOB by default.")
     ] = None,
     kind: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
-    rate: Annotated[
-        float, typer.Option("--events-per-second", min=1, help="At most; live work goes first.")
-    ] = 5_000,
+    rate: Rate = 5_000,
     as_json: Json = False,
 ) -> None:
     """Tell what a span of the log costs at other prices; with --apply, correct what was charged."""

@@ -17,14 +17,29 @@ PASSWORD = "admin"  # noqa: S105 -- the guide's, of a server that only this mach
 DATABASE = "monetization"
 UNPRIVILEGED_USER = "nobody"
 
+_SHARED_BUFFERS_MAX = 4 << 30
+
+
+def shared_buffers_bytes(memory_bytes: int) -> int:
+    """A quarter of a machine's memory, as Postgres' manual advises, within bounds.
+
+    It is taken as pages come in: a small ledger takes little. One whose unique indexes do not fit
+    reads and writes a page for each event.
+    """
+    return min(memory_bytes // 4, _SHARED_BUFFERS_MAX)
+
+
+_MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
 # Data are on disk at COMMIT (fsync and synchronous_commit stay on): the ledger's guarantee.
-# Memory for shared_buffers is taken as pages come in: a small ledger takes little.
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "100",
-    "shared_buffers": "1GB",
-    "max_wal_size": "2GB",
+    "shared_buffers": f"{shared_buffers_bytes(_MEMORY_BYTES) >> 20}MB",
+    # After a checkpoint the first change of a page is written as the whole page: so, seldom.
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
     "log_min_messages": "warning",
     "log_timezone": "UTC",
     "timezone": "UTC",

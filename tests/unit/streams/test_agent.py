@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from streams import agent as agent_module
 from streams.agent import Part, Parts, StreamsAgent
+from streams.decode import Letter
+from streams.guard import Admitted
 from streams.metrics import Metrics
 from streams.price_book import PriceTable, QuarantineTable
 from streams.quick.rating import judge
@@ -117,3 +119,14 @@ async def test_a_part_of_two_customers_letters_goes_on() -> None:
     async with asyncio.timeout(5):
         await agent.price(part)
     assert part.verdicts.others.letter_count == 9
+
+
+def test_a_quarantined_record_slows_no_run_but_its_own() -> None:
+    """The rest of its partition, and others, go on as if it had never been."""
+    agent, _ = make_agent(published(PriceTable()))
+    agent._uses.quarantine.apply(b"0:6", b'{"reason": "r", "by": "b"}')
+    runs = [[raw(5, event(1)), raw(6, event(2))], [raw(7, event(3)), raw(8, event(4))]]
+    own, later = (agent._decode(0, Admitted(run[0].offset, run)) for run in runs)
+    assert (list(own.unusual), list(later.unusual)) == ([0, 1], [])
+    assert isinstance(own.unusual[1].events[0], Letter)
+    assert list(agent._decode(1, Admitted(5, runs[0])).unusual) == []
