@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import example, given, settings
@@ -19,6 +20,7 @@ from streams.decode import decode_records, parts, run_length
 from streams.dedupe import judge
 from streams.price import settle
 from streams.quick import rating
+from streams.quick.names import number_customers
 from streams.quick.records import decode
 from streams.quick.scan import TOKENS_OUT
 from streams.seen import SeenPartition
@@ -258,7 +260,6 @@ def test_usual_records_go_the_quick_way(value: bytes) -> None:
         event(timestamp="2025-01-17T14:30Z"),
         event(timestamp="2025-02-29T00:00:00Z"),
         event(timestamp="2025-01-17T14:30:00.1234567Z"),
-        event(timestamp="2024-01-17T14:30:00Z"),  # too old
         event(input_tokens=10**15),
         event(input_tokens=1.0),
         event(input_tokens=None),
@@ -281,7 +282,24 @@ def test_usual_records_go_the_quick_way(value: bytes) -> None:
 )
 def test_unusual_records_go_the_other_way(value: bytes) -> None:
     """What another reader or writer of JSON might take differently, and what is not valid."""
-    assert list(decode([Record(0, NOW_MS, b"c", value)], POLICY).unusual) == [0]
+    any_time = TimestampPolicy(None, None)
+    assert list(decode([Record(0, NOW_MS, b"c", value)], any_time).unusual) == [0]
+
+
+def test_events_of_another_time_go_the_other_way() -> None:
+    """It says by how much they are too old, or too early."""
+    values_ = [event(timestamp=f"{day}T12:00:00Z") for day in ("2024-12-01", "2025-01-19")]
+    run = [Record(at, NOW_MS, b"c", value) for at, value in enumerate(values_)]
+    assert list(decode(run, POLICY).unusual) == [0, 1]
+
+
+def test_customers_are_told_apart() -> None:
+    """Also where two of them want the same slot."""
+    own = [event(customer_id=f"c{number % 500}") for number in range(1_000)]
+    part = decode([Record(at, NOW_MS, b"", one) for at, one in enumerate(own)], POLICY)
+    numbers, firsts = np.empty(1_000, np.int64), np.empty(1_000, np.int64)
+    assert number_customers(part.text, part.rows, 1, numbers, firsts) == 500
+    assert numbers.tolist() == [*range(500)] * 2
 
 
 def test_a_usual_event_is_charged_by_arrays() -> None:
