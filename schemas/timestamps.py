@@ -36,6 +36,11 @@ def parse_timestamp(text: str) -> datetime:
         raise ValueError("No such day in the calendar") from None
 
 
+def epoch_microseconds(moment: datetime) -> int:
+    """Return the whole microseconds from the epoch to a moment, exactly."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class TimestampPolicy:
     """How far an event's own time may lie from the time it came in. None: no limit."""

@@ -6,13 +6,13 @@ dollars. All else is left to it.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 
 from schemas.pricing import ATTODOLLARS_PER_CREDIT, PriceBook, Tariff
+from schemas.timestamps import epoch_microseconds
 from streams.compiled import Bytes, Flags, Numbers, compiled
 from streams.quick.names import hash_of, is_same
 from streams.quick.scan import (
@@ -30,8 +30,6 @@ from streams.quick.scan import (
 NOT_HERE = -1  # the terms of an event that `schemas.pricing` must rate
 UNKNOWN = -2  # those of one whose model nobody asked about before
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _TOKEN_USAGE = EVENT_TYPES.index("TOKEN_USAGE")
 # What is below, as a sum of two products in floats, is exact in 64 bits: 2^63 is 9.22e18.
 _COST_BOUND = 9.0e18
@@ -74,7 +72,6 @@ class Tariffs:
         self._text = bytearray()
         self._models: list[Sequence[int]] = []
         self._terms: list[Sequence[int]] = []
-        self._known: set[tuple[int, str]] = set()
         self.tables = self._made()
 
     def charge(self, text: Bytes, rows: Numbers, has_own_rates: Flags) -> Charged:
@@ -89,7 +86,7 @@ class Tariffs:
         return charged
 
     def _learn(self, text: Bytes, rows: Numbers) -> bool:
-        """Take in the tariffs of the rows' models; tell whether there are new ones."""
+        """Take in the tariffs of models that the index has not; tell whether there are any."""
         named = {
             (provider, bytes(text[at : at + length]).decode())
             for provider, at, length in rows[:, [PROVIDER, MODEL, MODEL_LENGTH]].tolist()
@@ -97,11 +94,10 @@ class Tariffs:
         # A model that no price names is nothing to remember: anybody may make up such names.
         new = [
             (provider, model)
-            for provider, model in sorted(named - self._known)
+            for provider, model in sorted(named)
             if self.book.has_prices(PROVIDERS[provider], model)
         ]
         for provider, model in new:
-            self._known.add((provider, model))
             name, first = self._write(model.encode()), len(self._terms)
             tariff = self.book.tariff_of("TOKEN_USAGE", PROVIDERS[provider], model)
             self._terms += self._rows_of(tariff)
@@ -112,7 +108,7 @@ class Tariffs:
 
     def _rows_of(self, tariff: Tariff) -> list[Sequence[int]]:
         rows: list[Sequence[int]] = []
-        starts = ((start - _EPOCH) // _MICROSECOND for start in tariff.starts)
+        starts = map(epoch_microseconds, tariff.starts)
         for since, terms in zip([_NEVER_BEGAN, *starts], tariff.terms, strict=True):
             price_in, price_out, ids = terms.tokens or (-1, -1, ())
             if min(price_in, price_out) < 0 or max(price_in, price_out) > _COST_BOUND:

@@ -3,19 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from schemas.rated import INDEX_BITS, BrokerTimes
-from schemas.timestamps import TimestampPolicy, time_bounds
+from schemas.timestamps import TimestampPolicy, epoch_microseconds, time_bounds
 from streams.compiled import Bytes, Numbers
 from streams.decode import ENTRY_OVERHEAD_BYTES, DecodedRecord, decode_records, told_by
 from streams.quick.scan import COLUMNS, END, EVENT_BYTES_MIN, MICROSECONDS, START, scan
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +149,7 @@ def _timely(
     earliest, _ = time_bounds(int(broker_ms.max()), policy)
     _, too_late = time_bounds(int(broker_ms.min()), policy)
     moments = rows[:, MICROSECONDS]
-    is_off = (moments < (earliest - _EPOCH) // _MICROSECOND) | (
-        moments >= (too_late - _EPOCH) // _MICROSECOND
-    )
+    is_off = (moments < epoch_microseconds(earliest)) | (moments >= epoch_microseconds(too_late))
     if not is_off.any():
         return rows, counts
     row_records = np.repeat(np.arange(len(counts)), counts)
